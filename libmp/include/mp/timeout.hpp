@@ -1,0 +1,15 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+namespace mp {
+
+/// All time-outs are durations on the monotonic clock; any std::chrono
+/// duration of whole nanoseconds converts. Negative is zero.
+using Duration = std::chrono::nanoseconds;
+
+/// A time-out as Python has it: empty waits for ever, zero only looks.
+using Timeout = std::optional<Duration>;
+
+}  // namespace mp

@@ -1,0 +1,263 @@
+// A manager's pool: worker processes of the server's, and results that wait
+// there for who asked for them. Tasks are functions that the server's program
+// knows by name; their arguments and results are bytes to the server.
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "manager_client.hpp"
+#include "manager_errands.hpp"
+#include "manager_objects.hpp"
+#include "mp/logging.hpp"
+#include "mp/partial.hpp"
+#include "mp/pool.hpp"
+#include "symbols.hpp"
+
+namespace mp::detail {
+
+namespace {
+
+// In a worker.
+std::string run_named(const std::string& name, const std::string& args) {
+  const AppliedEntryFacts* entry = find_applied(name);
+  if (entry == nullptr) throw AttributeError("the worker's program has no function '" + name + "'");
+  const auto bytes = std::as_bytes(std::span(args));
+  Decoder in(bytes);
+  in.forbid_code();
+  Decoder nothing({});
+  Encoder unchanged;
+  Encoder result;
+  entry->function(nullptr, nothing, unchanged, in, result);
+  const auto view = result.view();
+  return {reinterpret_cast<const char*>(view.data()), view.size()};
+}
+
+// What the tasks of that name call, for a person: of the function that the
+// table has for them, only the arguments of its template.
+std::string function_text(AppliedFunction function) {
+  std::string text = symbol_name(reinterpret_cast<const void*>(function));
+  const auto first = text.find("ApplyAsTask<");
+  const auto last = text.rfind(">::run(");
+  if (first == std::string::npos || last == std::string::npos) return text;
+  const std::size_t begin = first + std::string_view("ApplyAsTask<").size();
+  return text.substr(begin, last - begin);
+}
+
+// A worker's death as the pool tells it, which knows run_named() only.
+std::exception_ptr with_function(const std::exception_ptr& error, AppliedFunction function) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const WorkerDied& died) {
+    WorkerDeath death = died.death();
+    death.function = function_text(function);
+    return std::make_exception_ptr(WorkerDied(std::move(death)));
+  } catch (...) {
+    return error;
+  }
+}
+
+// The pool itself, which its results keep alive. Its end may take as long as
+// a worker takes to obey, so that is an errand.
+class ServedPool {
+ public:
+  ServedPool(PoolOptions options, std::shared_ptr<Errands> errands)
+      : pool_(std::make_shared<Pool>(std::move(options))), errands_(std::move(errands)) {}
+  ServedPool(const ServedPool&) = delete;
+  ServedPool& operator=(const ServedPool&) = delete;
+  ~ServedPool() {
+    pool_->terminate();
+    const auto last = std::make_shared<std::shared_ptr<Pool>>(std::move(pool_));
+    try {
+      errands_->run([last] { last->reset(); });
+    } catch (const std::system_error& error) {
+      log(logging::error, "no thread for the end of a pool: {}", error.what());
+    }
+  }
+  [[nodiscard]] const std::shared_ptr<Pool>& pool() const noexcept { return pool_; }
+  [[nodiscard]] Errands& errands() const noexcept { return *errands_; }
+
+ private:
+  std::shared_ptr<Pool> pool_;
+  std::shared_ptr<Errands> errands_;
+};
+
+// --- AsyncResult ---------------------------------------------------------------
+
+class ResultObject final : public ManagedObject {
+ public:
+  ResultObject(bool is_map, std::uint64_t signature, std::shared_ptr<ServedPool> pool)
+      : ManagedObject(is_map ? "MapResult" : "AsyncResult", signature),
+        is_map_(is_map),
+        pool_(std::move(pool)) {}
+
+  void call(std::string_view method, Call& call) override {
+    static const Methods<ResultObject> methods{{"get", &ResultObject::get},
+                                               {"wait", &ResultObject::wait},
+                                               {"ready", &ResultObject::ready},
+                                               {"successful", &ResultObject::successful}};
+    call_method(*this, methods, method, call);
+  }
+
+  [[nodiscard]] std::string text() const override {
+    return !ready_ ? "pending" : error_ ? "failed" : "ready";
+  }
+
+  void settle(std::vector<std::string> values, std::exception_ptr error) {
+    values_ = std::move(values);
+    error_ = std::move(error);
+    ready_ = true;
+    pool_.reset();
+    waiters_.wake();
+  }
+
+ private:
+  bool write(Encoder& out) const {
+    if (!ready_) return false;
+    if (error_) std::rethrow_exception(error_);
+    if (is_map_) out.number<std::uint64_t>(values_.size());
+    for (const std::string& value : values_) out.bytes(value.data(), value.size());
+    return true;
+  }
+
+  void get(Call& call) {
+    const auto deadline = call.deadline();
+    if (write(call.result())) return;
+    call.park(
+        waiters_, shared_from_this(), deadline, [this](Encoder& out) { return write(out); },
+        [](Encoder&) -> bool { throw TimeoutError("the result is not ready"); });
+  }
+  void wait(Call& call) {
+    const auto deadline = call.deadline();
+    if (ready_) return call.result().number(true);
+    const auto tell = [this](Encoder& out) {
+      if (ready_) out.number(true);
+      return ready_;
+    };
+    call.park(waiters_, shared_from_this(), deadline, tell, [](Encoder& out) {
+      out.number(false);
+      return true;
+    });
+  }
+  void ready(Call& call) { call.result().number(ready_); }
+  void successful(Call& call) {
+    if (!ready_) throw ValueError("the result is not ready");
+    call.result().number(error_ == nullptr);
+  }
+
+  const bool is_map_;
+  std::shared_ptr<ServedPool> pool_;  // Until the result is there.
+  bool ready_ = false;
+  std::vector<std::string> values_;
+  std::exception_ptr error_;
+  WaitQueue waiters_;
+};
+
+// --- Pool ----------------------------------------------------------------------
+
+class PoolObject final : public ManagedObject {
+ public:
+  PoolObject(PoolOptions options, std::shared_ptr<Errands> errands)
+      : ManagedObject("Pool"),
+        served_(std::make_shared<ServedPool>(std::move(options), std::move(errands))) {}
+
+  void call(std::string_view method, Call& call) override {
+    static const Methods<PoolObject> methods{{"start", &PoolObject::start},
+                                             {"close", &PoolObject::close},
+                                             {"terminate", &PoolObject::terminate},
+                                             {"join", &PoolObject::join}};
+    call_method(*this, methods, method, call);
+  }
+
+  [[nodiscard]] std::string text() const override { return pool().repr(); }
+
+ private:
+  [[nodiscard]] Pool& pool() const { return *served_->pool(); }
+
+  // Hands out one function on any number of arguments.
+  void start(Call& call) {
+    const auto is_map = call.args().number<bool>();
+    const auto chunksize = call.args().number<std::int64_t>();
+    const auto signature = call.args().number<std::uint64_t>();
+    const std::string name = call.args().text();
+    const AppliedFunction function = Call::require_applied(name, AppliedTo::task).function;
+    std::vector<std::string> items;
+    for (const Element& item : call.elements()) items.emplace_back(item.bytes.view());
+    const auto result = ManagedObject::make<ResultObject>(is_map, signature, served_);
+    MapOptions<std::vector<std::string>> options;
+    if (chunksize != 0) options.chunksize = static_cast<int>(chunksize);
+    // In the pool's thread: only the server's own may touch objects.
+    const auto settle = [errands = &served_->errands(), weak = std::weak_ptr(result)](
+                            std::vector<std::string> values, std::exception_ptr error) {
+      errands->post([weak, values = std::move(values), error = std::move(error)]() mutable {
+        if (const auto alive = weak.lock()) alive->settle(std::move(values), std::move(error));
+      });
+    };
+    options.callback = [settle](const std::vector<std::string>& values) { settle(values, {}); };
+    options.error_callback = [settle, function](const std::exception_ptr& error) {
+      settle({}, with_function(error, function));
+    };
+    pool().map_async(std::move(options), partial(run_named, name), items);
+    call.give_object(result, result->kind());
+  }
+
+  void close(Call&) { pool().close(); }
+  void terminate(Call&) { pool().terminate(); }
+
+  void join(Call& call) {
+    const auto deadline = call.deadline();
+    if (pool().join(Duration::zero())) return call.result().number(true);
+    if (joiners_.empty()) wait_for_the_end();
+    const auto tell = [this](Encoder& out) {
+      if (!ended_) return false;
+      out.number(true);
+      return true;
+    };
+    call.park(joiners_, shared_from_this(), deadline, tell, [](Encoder& out) {
+      out.number(false);
+      return true;
+    });
+  }
+
+  void wait_for_the_end() {
+    if (std::exchange(is_awaited_, true)) return;
+    served_->errands().run(
+        [this, weak = weak_from_this(), pool = served_->pool(), errands = &served_->errands()] {
+          pool->join();
+          errands->post([this, weak] {
+            const auto alive = weak.lock();
+            if (!alive) return;
+            ended_ = true;
+            joiners_.wake();
+          });
+        });
+  }
+
+  std::shared_ptr<ServedPool> served_;
+  bool is_awaited_ = false;
+  bool ended_ = false;
+  WaitQueue joiners_;
+};
+
+}  // namespace
+
+ObjectPtr make_pool(Call& call) {
+  PoolOptions options;
+  options.processes = decode<std::optional<int>>(call.args());
+  const int most = call.limits().max_workers;
+  if (options.processes.value_or(0) > most) {
+    throw ValueError(fmt::format("a pool of this manager has {} workers at most", most));
+  }
+  options.maxtasksperchild = decode<std::optional<int>>(call.args());
+  return ManagedObject::make<PoolObject>(std::move(options), call.errands());
+}
+
+}  // namespace mp::detail
