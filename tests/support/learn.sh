@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# learn.sh SOURCE: what ./learn answers, beside a build folder and tools that only look like it.
+set -euo pipefail
+
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+cp "$1/learn" "$stage"
+cd "$stage"
+
+# All of the PATH: what a plain system has, and not one of the tools that a build needs.
+mkdir tools
+for tool in bash cat dirname env grep id paste sed sort; do
+  ln -s "$(command -v $tool)" tools/
+done
+run() {
+  local code=0
+  output=$(PATH=$stage/tools CXX='' ./learn "$@" 2>&1) || code=$?
+  return $code
+}
+fail() {
+  printf '%s\n--- it printed:\n%s\n' "$1" "$output" >&2
+  exit 1
+}
+succeeds() { run "$@" || fail "./learn $* does not succeed"; }
+refuses() { ! run "$@" || fail "./learn $* succeeds"; }
+prints() { [[ $output = *"$1"* ]] || fail "it does not print '$1'"; }
+keeps_silent_about() { [[ $output != *"$1"* ]] || fail "it prints '$1'"; }
+
+# --- where nothing is installed, and the distribution is none that learn knows ---
+
+refuses doctor
+prints 'MISSING   meson 1.0 or later       package meson'
+prints 'MISSING   a C++20 compiler         package g++'
+refuses
+prints 'MISSING   ninja                    package ninja-build'
+prints 'install what is missing first'
+[ ! -e build ] || fail 'a build folder was made'
+
+# --- where all is built ---
+
+printf '#!/usr/bin/env bash\necho "ninja: no work to do."\n' >tools/ninja
+mkdir -p build/lessons
+touch build/build.ninja
+printf '01_first A beginning\n08_second_part More\n10_second_thoughts Again\n' >build/lessons/lessons.txt
+for lesson in 01_first 08_second_part 10_second_thoughts; do
+  printf '#!/usr/bin/env bash\necho "this is %s"\n' $lesson >build/lessons/$lesson
+done
+chmod +x tools/ninja build/lessons/*
+
+begun=$EPOCHREALTIME
+succeeds
+prints 'this is 01_first'
+prints '10_second_thoughts           Again'
+echo "$((${EPOCHREALTIME/./} - ${begun/./})) microseconds where there is nothing to build"
+
+succeeds list
+prints '08_second_part               More'
+keeps_silent_about 'this is'
+for name in 8 08 08_second_part second_part part 08_second_part/; do
+  succeeds "$name"
+  prints 'this is 08_second_part'
+done
+succeeds 10
+prints 'this is 10_second_thoughts'
+refuses second
+prints "which lesson is 'second'?"
+refuses 3
+prints "which lesson is '3'?"
+prints '01_first'
+keeps_silent_about 'this is'
+refuses --quick
+prints 'no such option'
+
+succeeds all
+prints 'this is 08_second_part'
+prints 'this is 10_second_thoughts'

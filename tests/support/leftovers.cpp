@@ -1,0 +1,88 @@
+#include "leftovers.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "processes.hpp"
+
+namespace mp::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::map<int, std::string> open_descriptors() {
+  std::map<int, std::string> found;
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    auto target = fs::read_symlink(entry.path(), gone).string();
+    // The listing has a descriptor of its own.
+    if (gone || target == fmt::format("/proc/{}/fd", ::getpid())) continue;
+    found[std::stoi(entry.path().filename().string())] = target;
+  }
+  return found;
+}
+
+std::vector<std::function<void()>>& tidying() {
+  static std::vector<std::function<void()>> actions;
+  return actions;
+}
+
+}  // namespace
+
+Belongings Belongings::now() {
+  Belongings found;
+  for (const auto& [pid, row] : process_table()) {
+    if (row.parent == ::getpid()) {
+      found.children[pid] = fmt::format("{}, state {}", row.name, row.state);
+    }
+  }
+  found.descriptors = open_descriptors();
+  found.shared_memory = shared_memory_names();
+  return found;
+}
+
+std::vector<std::string> leftovers(const Belongings& before) {
+  std::vector<std::string> sentences;
+  auto after = Belongings::now();
+  for (const auto& [pid, what] : after.children) {
+    if (!before.children.contains(pid)) {
+      sentences.push_back(fmt::format("child {} is left over ({})", pid, what));
+    }
+  }
+  for (const auto& [fd, target] : after.descriptors) {
+    auto was = before.descriptors.find(fd);
+    if (was == before.descriptors.end() || was->second != target) {
+      sentences.push_back(fmt::format("descriptor {} is left open ({})", fd, target));
+    }
+  }
+  for (const auto& [fd, target] : before.descriptors) {
+    if (!after.descriptors.contains(fd)) {
+      sentences.push_back(fmt::format("descriptor {} was closed ({})", fd, target));
+    }
+  }
+  for (const auto& name : shared_memory_left(before.shared_memory)) {
+    sentences.push_back(fmt::format("/dev/shm/{} is left over", name));
+  }
+  return sentences;
+}
+
+void before_counting_leftovers(std::function<void()> tidy) { tidying().push_back(std::move(tidy)); }
+
+void LeftoversListener::OnTestStart(const testing::TestInfo&) { before_ = Belongings::now(); }
+
+void LeftoversListener::OnTestEnd(const testing::TestInfo&) {
+  for (const auto& tidy : tidying()) tidy();
+  for (const auto& sentence : leftovers(before_)) ADD_FAILURE() << sentence;
+  for (const auto& [pid, what] : Belongings::now().children) {
+    if (before_.children.contains(pid)) continue;
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
+}
+
+}  // namespace mp::test

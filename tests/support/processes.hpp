@@ -1,0 +1,39 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace mp::test {
+
+/// A process as /proc tells of it.
+struct ProcessRow {
+  pid_t parent = 0;
+  char state = '?';
+  std::string name = {};
+};
+
+/// Every process there is.
+std::map<pid_t, ProcessRow> process_table();
+
+/// Children, grandchildren and so on of `ancestor`.
+std::vector<pid_t> descendants(const std::map<pid_t, ProcessRow>& table, pid_t ancestor);
+
+/// Whether it has ended; a zombie has.
+bool is_gone(pid_t pid);
+
+std::size_t threads_of_this_process();
+
+/// What there is in /dev/shm, everybody's.
+std::set<std::string> shared_memory_names();
+
+/// The names in /dev/shm that were not there `before`. A name that a process outside this one's
+/// family has open is left out, and one that goes within two seconds: they belong to something else
+/// that runs at the same time.
+std::vector<std::string> shared_memory_left(const std::set<std::string>& before);
+
+}  // namespace mp::test

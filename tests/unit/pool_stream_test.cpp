@@ -1,0 +1,243 @@
+// imap and imap_unordered: how far ahead they read, what they keep, and what
+// they can read from.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <iterator>
+#include <latch>
+#include <memory>
+#include <ranges>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <mp/futures.hpp>
+#include <mp/pool.hpp>
+#include <mp/synchronize.hpp>
+
+#include "children.hpp"
+#include "forked.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using mp::test::Forked;
+using mp::test::patience;
+
+int square(int x) { return x * x; }
+int negate(bool x) { return x ? 0 : 1; }
+[[maybe_unused]] std::size_t length(const std::string& text) { return text.size(); }
+
+// 0, 1, 2 … made into items, for ever; counts what was asked for.
+template <class Make>
+struct Endless {
+  Make make;
+  int* pulled;
+  struct iterator {
+    using value_type = std::invoke_result_t<Make&, int>;
+    using difference_type = std::ptrdiff_t;
+    Endless* from = nullptr;
+    int at = 0;
+    value_type operator*() const {
+      ++*from->pulled;
+      return from->make(at);
+    }
+    iterator& operator++() {
+      ++at;
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return false; }
+  };
+  iterator begin() { return {this, 0}; }
+  [[nodiscard]] std::default_sentinel_t end() const { return {}; }
+};
+template <class Make>
+Endless<Make> endless(Make make, int& pulled) {
+  return {make, &pulled};
+}
+int itself(int x) { return x; }
+
+class PoolStreamTest : public mp::test::EachMethod {};
+MP_TEST_EACH_METHOD(PoolStreamTest);
+
+// --- how far ahead ---------------------------------------------------------------
+
+constexpr std::size_t large = 1U << 20U;
+std::size_t take_a_while(const std::vector<std::byte>& bytes) {
+  std::this_thread::sleep_for(5ms);
+  return bytes.size();
+}
+
+TEST_P(PoolStreamTest, FewLargeItemsAreReadAhead) {
+  int pulled = 0;
+  mp::Pool pool(2);
+  auto items = endless([](int) { return std::vector<std::byte>(large); }, pulled);
+  auto results = pool.imap(take_a_while, items);
+  for (int taken = 0; taken < 20; ++taken) {
+    EXPECT_EQ(results.next(patience), large);
+    EXPECT_LE(pulled, taken + 16);
+  }
+}
+
+int square_slowly(int x) {
+  std::this_thread::sleep_for(5ms);
+  return x * x;
+}
+
+TEST_P(PoolStreamTest, AsFewItemsAreReadAheadAsKeepTheWorkersBusy) {
+  constexpr int workers = 2;
+  int pulled = 0;
+  mp::Pool pool(workers);
+  auto items = endless(itself, pulled);
+  auto results = pool.imap(square_slowly, items);
+  for (int taken = 0; taken < 20; ++taken) {
+    EXPECT_EQ(results.next(patience), taken * taken);
+    EXPECT_LE(pulled, taken + 1 + 4 * workers);
+  }
+}
+
+TEST_P(PoolStreamTest, QuickAnswersAreReadFurtherAhead) {
+  int pulled = 0;
+  int furthest = 0;
+  mp::Pool pool(2);
+  auto items = endless(itself, pulled);
+  auto results = pool.imap(square, items);
+  for (int taken = 0; taken < 20'000; ++taken) {
+    ASSERT_EQ(*results.next(patience), taken * taken);
+    furthest = std::max(furthest, pulled - taken);
+  }
+  EXPECT_GT(furthest, 8);
+  EXPECT_LE(furthest, 1025);
+}
+
+// --- what is kept ------------------------------------------------------------------
+
+std::unique_ptr<mp::Event> gate;
+void receive_gate(const mp::Event& event) { gate = std::make_unique<mp::Event>(event); }
+std::size_t wait_for_gate(const std::vector<std::byte>& bytes) {
+  if (bytes.size() == 1) gate->wait();
+  return bytes.size();
+}
+
+struct Counted {
+  static inline std::atomic<int> alive{0};
+  int value;
+  explicit Counted(int x) : value(x) { ++alive; }
+  Counted(const Counted& other) : value(other.value) { ++alive; }
+  Counted& operator=(const Counted&) = default;
+  ~Counted() { --alive; }
+};
+
+TEST(ThreadStreamTest, ResultsThatOvertakeALongTaskLeaveNothingBehind) {
+  constexpr int items = 20'000;
+  std::latch open(1);
+  int pulled = 0;
+  mp::ThreadPool pool(2);
+  auto input = endless([](int i) { return Counted(i); }, pulled);
+  auto results = pool.imap_unordered(
+      [&](const Counted& item) {
+        if (item.value == 0) open.wait();
+        return item.value;
+      },
+      input);
+  for (int i = 0; i < items; ++i) ASSERT_NE(results.next(patience), 0);
+  EXPECT_LT(Counted::alive, items / 4);
+  open.count_down();
+}
+
+TEST_P(PoolStreamTest, AssigningOverResultsDropsWhatTheyWaitFor) {
+  const mp::Event open;
+  int pulled = 0;
+  mp::Pool pool(1, receive_gate, open);
+  auto items = endless([](int) { return std::vector<std::byte>(1); }, pulled);
+  auto results = pool.imap(wait_for_gate, items);
+  const auto running = [&] { return pool.progress().running; };
+  const mp::detail::Deadline deadline(patience);
+  while (running() == 0 && !deadline.passed()) std::this_thread::yield();
+  ASSERT_EQ(running(), 1U);
+  EXPECT_GT(pool.progress().queued, 0U);
+  results = pool.imap(wait_for_gate, std::vector<std::vector<std::byte>>());
+  EXPECT_EQ(pool.progress().queued, 0U);
+  open.set();
+  EXPECT_EQ(results.next(patience), std::nullopt);
+}
+
+// --- what can be read ----------------------------------------------------------------
+
+TEST_P(PoolStreamTest, AnyRangeWillDo) {
+  mp::Pool pool(2);
+  mp::futures::ProcessPoolExecutor executor(2);
+  const auto read = [](auto results) {
+    std::vector<int> all;
+    for (const auto value : results) all.push_back(static_cast<int>(value));
+    return all;
+  };
+#ifndef __clang__  // Version 14 does not understand the views of its C++ library.
+  const std::vector<int> squares{0, 4, 16, 36};
+  auto even = std::views::iota(0, 7) | std::views::filter([](int x) { return x % 2 == 0; });
+  EXPECT_EQ(pool.map(square, even), squares);
+  EXPECT_EQ(read(pool.imap(square, even)), squares);
+  EXPECT_EQ(read(executor.map(square, even)), squares);
+
+  std::istringstream words("one three");
+  EXPECT_EQ(read(pool.imap(length, std::views::istream<std::string>(words))),
+            (std::vector<int>{3, 5}));
+  std::istringstream digits("2 3");
+  EXPECT_EQ(pool.map(square, std::views::istream<int>(digits)), (std::vector<int>{4, 9}));
+#endif
+
+  const std::vector<bool> bits{true, false};
+  EXPECT_EQ(pool.map(negate, bits), (std::vector<int>{0, 1}));
+  EXPECT_EQ(read(pool.imap(negate, bits)), (std::vector<int>{0, 1}));
+
+  EXPECT_EQ(read(pool.imap(square, {2, 3})), (std::vector<int>{4, 9}));
+  auto unordered = read(pool.imap_unordered(square, {2, 3}, 2));
+  EXPECT_EQ(unordered, (std::vector<int>{4, 9}));
+  EXPECT_EQ(pool.map_async(square, {2, 3}, 1).get(), (std::vector<int>{4, 9}));
+  EXPECT_EQ(pool.starmap_async([](int x, int y) { return x * y; }, {std::pair(2, 3)}).get(),
+            (std::vector<int>{6}));
+}
+
+// --- elsewhere -------------------------------------------------------------------------
+
+TEST_P(PoolStreamTest, AForkedChildIsToldThatResultsAreItsParents) {
+  const auto wait_long = [] { std::this_thread::sleep_for(10min); };
+  mp::Pool pool(1);
+  mp::futures::ProcessPoolExecutor executor(1);
+  const auto one = pool.apply_async(wait_long);
+  const auto all = pool.map_async(square, {1, 2, 3});
+  auto stream = pool.imap(square, {1, 2, 3});
+  const auto done = executor.submit(square, 3);
+  EXPECT_EQ(done.result(patience), 9);
+  const auto slow = executor.submit(wait_long);
+  Forked child([&] {
+    int refusals = 0;
+    const auto expect_refusal = [&](auto wait) {
+      try {
+        wait();
+      } catch (const mp::AssertionError&) {
+        ++refusals;
+      }
+    };
+    expect_refusal([&] { one.get(); });
+    expect_refusal([&] { (void)all.wait(10s); });
+    expect_refusal([&] { stream.next(); });
+    expect_refusal([&] { slow.result(); });
+    return refusals == 4 && done.result() == 9 ? 7 : refusals;
+  });
+  EXPECT_EQ(child.wait(), 7);
+  // And nothing of it has hurt the parent.
+  pool.terminate();
+  EXPECT_THROW(one.get(patience), mp::PoolTerminated);
+  executor.terminate_workers();
+  EXPECT_THROW(slow.result(patience), mp::Error);
+}
+
+}  // namespace
