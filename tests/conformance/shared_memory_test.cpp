@@ -225,7 +225,7 @@ class Program {
 // The child of a process that guards its segments, as /proc has it; 0 if there is none.
 pid_t guardian_of(pid_t parent) {
   for (const auto& [pid, row] : mp::test::process_table()) {
-    if (row.parent == parent && row.name == "mp-shm-guardian" && row.state != 'Z') return pid;
+    if (row.parent == parent && row.name == "mp-shm-guardian" && !row.has_ended()) return pid;
   }
   return 0;
 }

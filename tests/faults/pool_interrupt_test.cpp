@@ -18,11 +18,13 @@
 
 #include "children.hpp"
 #include "forked.hpp"
+#include "pools.hpp"
 #include "processes.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
+using mp::test::goes_away;
 using mp::test::patience;
 
 class PoolInterrupt : public mp::test::EachMethod {};
@@ -90,17 +92,6 @@ Terminal in_terminal(Program program) {
 std::set<pid_t> workers_of(pid_t program) {
   const auto all = mp::test::descendants(mp::test::process_table(), program);
   return {all.begin(), all.end()};
-}
-
-bool goes_away(pid_t pid) {
-  const mp::detail::Deadline deadline(patience);
-  const auto is_gone = [&] {
-    const auto table = mp::test::process_table();
-    const auto found = table.find(pid);
-    return found == table.end() || found->second.state == 'Z';
-  };
-  while (!is_gone() && !deadline.passed()) std::this_thread::yield();
-  return is_gone();
 }
 
 void run_tasks(mp::StartMethod method, int milliseconds) {

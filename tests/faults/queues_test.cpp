@@ -221,9 +221,10 @@ TEST_P(SleeperKilled, AtAFullQueueItCostsNobodyAWakeUp) {
 // already, if it was to die when it wakes up.
 void wait_until_asleep(const Forked& child) {
   const mp::detail::Deadline deadline(mp::test::patience);
-  for (char state = '?'; state != 'S' && state != 'Z' && !deadline.passed();) {
+  mp::test::ProcessRow row;
+  while (row.state != 'S' && !row.has_ended() && !deadline.passed()) {
     ::sched_yield();
-    state = mp::test::process_table()[child.pid()].state;
+    row = mp::test::process_table()[child.pid()];
   }
 }
 

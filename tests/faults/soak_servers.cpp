@@ -24,8 +24,10 @@ constexpr int messages = 100;
 template <class Condition>
 void require_soon(Condition condition, const std::string& what) {
   const mp::detail::Deadline deadline(patience);
-  while (!condition() && !deadline.passed()) std::this_thread::yield();
-  require(condition(), what);
+  while (!condition()) {
+    require(!deadline.passed(), what);
+    std::this_thread::yield();
+  }
 }
 
 bool exists(const std::string& name) { return std::filesystem::exists("/dev/shm/" + name); }
@@ -39,7 +41,7 @@ void say_nothing() {
 // The guardian of this process's segments; 0 if there is none.
 pid_t guardian() {
   for (const auto& [pid, row] : mp::test::process_table()) {
-    if (row.parent == ::getpid() && row.name == "mp-shm-guardian" && row.state != 'Z') return pid;
+    if (row.parent == ::getpid() && row.name == "mp-shm-guardian" && !row.has_ended()) return pid;
   }
   return 0;
 }

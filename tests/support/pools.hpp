@@ -55,8 +55,11 @@ struct ThrowingRange {
 template <class Condition>
 bool comes_true(Condition condition) {
   const detail::Deadline deadline(patience);
-  while (!condition() && !deadline.passed()) std::this_thread::yield();
-  return condition();
+  while (!condition()) {
+    if (deadline.passed()) return false;
+    std::this_thread::yield();
+  }
+  return true;
 }
 template <class PoolOrExecutor>
 bool has_workers(const PoolOrExecutor& pool, std::size_t count) {

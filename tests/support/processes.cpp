@@ -112,7 +112,7 @@ std::vector<pid_t> descendants(const std::map<pid_t, ProcessRow>& table, pid_t a
 
 bool is_gone(pid_t pid) {
   const auto row = process_row(fs::path("/proc") / std::to_string(pid));
-  return !row || row->state == 'Z';
+  return !row || row->has_ended();
 }
 
 std::size_t threads_of_this_process() {

@@ -15,6 +15,9 @@ struct ProcessRow {
   pid_t parent = 0;
   char state = '?';
   std::string name = {};
+
+  /// A zombie has ended, and so has one that its parent is taking away just now ('X').
+  [[nodiscard]] bool has_ended() const { return state == 'Z' || state == 'X'; }
 };
 
 /// Every process there is.
@@ -23,7 +26,7 @@ std::map<pid_t, ProcessRow> process_table();
 /// Children, grandchildren and so on of `ancestor`.
 std::vector<pid_t> descendants(const std::map<pid_t, ProcessRow>& table, pid_t ancestor);
 
-/// Whether it has ended; a zombie has.
+/// Whether it has ended, seen by its parent or not.
 bool is_gone(pid_t pid);
 
 std::size_t threads_of_this_process();

@@ -318,7 +318,7 @@ class Runner {
     auto table = process_table();
     for (auto pid : descendants(table, ::getpid())) {
       const auto& row = table.at(pid);
-      if (!result_.timed_out && row.state != 'Z') {
+      if (!result_.timed_out && !row.has_ended()) {
         result_.left_over.push_back(
             fmt::format("process {} ({}) was still there {} ms after the end", pid, row.name,
                         command_.grace.count()));
