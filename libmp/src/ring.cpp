@@ -303,6 +303,7 @@ RingResult Ring::get_record(const Taker& taker, const Deadline& deadline) {
     if (const auto result = try_get(taker, deadline)) return *result;
     const auto may_try = [&] { return ready(); };
     if (!sleep(header_->not_empty, may_try, deadline, &spins_->get)) return RingResult::timed_out;
+    spins_->head_start([&] { return count(); });
   }
 }
 

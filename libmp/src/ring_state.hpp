@@ -208,6 +208,7 @@ struct Ring::View {
 struct Ring::Spins {
   AdaptiveSpin get;
   AdaptiveSpin put;
+  HeadStart head_start;
 };
 
 }  // namespace mp::detail

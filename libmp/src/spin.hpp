@@ -59,4 +59,49 @@ class AdaptiveSpin {
   std::atomic<std::uint32_t> skipped_{0};
 };
 
+/// Lets a writer get ahead. A reader that has caught up finds one record at a
+/// time, and each of its looks takes the line away that the writer needs for
+/// the next: where that line travels slowly, both go at its pace. Left alone for
+/// a moment, the writer has a batch ready, and the two meet once for all of it.
+///
+/// Whether that pays is found out by trying: as long as a moment brings a batch
+/// there is one after each wait; else the next try is ever more waits away, so
+/// that who answers message for message is hardly ever held up. On one core
+/// there is never a moment: nobody could use it.
+///
+/// A hint like AdaptiveSpin: relaxed access, a lost update does no harm.
+class HeadStart {
+ public:
+  /// After a wait that ended with a record. `count` tells how many there are.
+  template <class Count>
+  void operator()(Count count) {
+    if (!has_several_cores() || !is_due()) return;
+    const auto end = std::chrono::steady_clock::now() + moment;
+    do {
+      for (int i = 0; i < pauses; ++i) spin_pause();
+    } while (std::chrono::steady_clock::now() < end);
+    const std::uint32_t between = between_.load(relaxed);
+    const std::uint32_t next = std::clamp(between * 2, least_between, most_between);
+    between_.store(count() >= batch ? 0 : next, relaxed);
+  }
+
+ private:
+  static constexpr auto relaxed = std::memory_order_relaxed;
+  static constexpr std::chrono::nanoseconds moment{1'000};
+  static constexpr std::uint64_t batch = 8;
+  static constexpr int pauses = 8;
+  static constexpr std::uint32_t least_between = 64;
+  static constexpr std::uint32_t most_between = 4096;
+
+  bool is_due() {
+    const std::uint32_t waits = waits_.load(relaxed) + 1;
+    const bool due = waits > between_.load(relaxed);
+    waits_.store(due ? 0 : waits, relaxed);
+    return due;
+  }
+
+  std::atomic<std::uint32_t> between_{least_between};
+  std::atomic<std::uint32_t> waits_{0};
+};
+
 }  // namespace mp::detail
