@@ -20,10 +20,11 @@ constexpr std::uint64_t waiters_bit = 1U << 31U;
 constexpr Duration slice = 100ms;
 
 // A taken lock is looked at before going to sleep, where another core can free
-// it meanwhile: after 1, 2, 4 … pauses, together about what a sleep and a
-// wake-up cost. Ever more rarely, since each look takes the lock's cache line
-// from the core that works under it: two processes in turns get twice as much
-// done when each is left alone for a while.
+// it meanwhile: after 32, 64 and 128 pauses, together about what a sleep and a
+// wake-up cost. Not at once, and ever more rarely, since each look takes the
+// lock's cache line from the core that works under it: two processes in turns
+// get twice as much done when each is left alone for a while.
+constexpr int first_pauses = 32;
 constexpr int most_pauses = 128;
 
 std::uint64_t packed(const ProcessIdentity& process) noexcept {
@@ -68,7 +69,7 @@ bool OwnedLock::try_acquire() noexcept {
 
 Taken OwnedLock::acquire_slowly(std::uint64_t me, const Deadline& deadline) {
   std::uint64_t mine = me;
-  int pauses = has_several_cores() ? 1 : most_pauses + 1;
+  int pauses = has_several_cores() ? first_pauses : most_pauses + 1;
   for (;;) {
     std::uint64_t seen = word_.load(std::memory_order_relaxed);
     if (seen == 0) {
