@@ -252,6 +252,8 @@ void ProcessEngine::rebalance() {
       continue;
     }
     const std::size_t wanted = (busiest->waiting() + 1) / 2;
+    // What was put there just now could not be taken back yet.
+    busiest->offer();
     std::vector<Share> moved;
     while (moved.size() < wanted) {
       auto share = busiest->take_newest();

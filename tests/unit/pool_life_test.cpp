@@ -13,6 +13,7 @@
 #include <latch>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -23,6 +24,7 @@
 #include <mp/pool.hpp>
 #include <mp/process.hpp>
 #include <mp/sharedctypes.hpp>
+#include <mp/synchronize.hpp>
 
 #include "channel.hpp"
 #include "children.hpp"
@@ -39,6 +41,7 @@ using mp::test::Forked;
 using mp::test::is_gone;
 using mp::test::numbers;
 using mp::test::patience;
+using mp::test::process_table;
 using mp::test::squares;
 using mp::test::threads_of_this_process;
 
@@ -226,6 +229,41 @@ TEST_P(PoolEndTest, AReplacedWorkerBlocksTheSignalsThatItsPoolsMakerDoes) {
   pool.terminate();
   EXPECT_TRUE(pool.join(patience));
   EXPECT_LT(std::chrono::steady_clock::now() - begun, patience / 2);
+}
+
+// --- tasks that are taken over ----------------------------------------------------
+
+// A worker's way to its gate, and a task that stays there until it is opened.
+std::optional<mp::Event> gate;
+void bring(const mp::Event& event) { gate = event; }
+void wait_at_the_gate() { gate->wait(); }
+
+bool falls_asleep(pid_t worker) {
+  return comes_true([&] { return process_table().at(worker).state == 'S'; });
+}
+
+// Takes less time than to wake a worker: it waits where one is awake.
+int a_few_microseconds() {
+  const auto begun = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - begun < 14us) {
+  }
+  return ::getpid();
+}
+
+TEST_P(PoolEndTest, AShortTaskDoesNotWaitForALongOneWhileAWorkerSleeps) {
+  const mp::Event open;
+  mp::Pool pool({.processes = 2}, bring, open);
+  auto held = pool.apply_async(wait_at_the_gate);
+  ASSERT_TRUE(comes_true([&] { return held.progress().running == 1; }));
+  for (int i = 0; i < 10; ++i) {
+    int other = 0;
+    for (int task = 0; task < 5; ++task) other = pool.apply(a_few_microseconds);
+    EXPECT_TRUE(falls_asleep(other));
+    auto next = pool.apply_async(a_few_microseconds);
+    ASSERT_TRUE(next.wait(patience));
+  }
+  open.set();
+  held.get();
 }
 
 // --- elsewhere -----------------------------------------------------------------
