@@ -234,7 +234,8 @@ bool ProcessEngine::is_held_up(const WorkerLane& lane) const {
                                             static_cast<double>(long_nanoseconds);
 }
 
-// A worker without a task takes over half of what waits behind another's.
+// A worker without a task takes over half of what waits behind another's, or as
+// much as it may still have.
 void ProcessEngine::rebalance() {
   for (const auto& idle : lanes_) {
     if (!idle->tasks().empty() || !idle->may_take()) continue;
@@ -251,7 +252,7 @@ void ProcessEngine::rebalance() {
       look_soon_ = true;
       continue;
     }
-    const std::size_t wanted = (busiest->waiting() + 1) / 2;
+    const std::size_t wanted = std::min((busiest->waiting() + 1) / 2, idle->quota());
     // What was put there just now could not be taken back yet.
     busiest->offer();
     std::vector<Share> moved;

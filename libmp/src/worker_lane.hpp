@@ -66,6 +66,8 @@ class WorkerLane {
   [[nodiscard]] const std::deque<InFlight>& tasks() const noexcept { return tasks_; }
   /// All tasks, with the items that were not settled; the lane forgets them.
   std::vector<Share> forget_tasks();
+  /// How many more it may have.
+  [[nodiscard]] std::size_t quota() const noexcept { return quota_; }
   [[nodiscard]] bool may_take() const noexcept { return !closing_ && quota_ != 0; }
 
   // --- results ---

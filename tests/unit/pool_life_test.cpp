@@ -236,7 +236,10 @@ TEST_P(PoolEndTest, AReplacedWorkerBlocksTheSignalsThatItsPoolsMakerDoes) {
 // A worker's way to its gate, and a task that stays there until it is opened.
 std::optional<mp::Event> gate;
 void bring(const mp::Event& event) { gate = event; }
-void wait_at_the_gate() { gate->wait(); }
+int wait_at_the_gate() {
+  gate->wait();
+  return ::getpid();
+}
 
 bool falls_asleep(pid_t worker) {
   return comes_true([&] { return process_table().at(worker).state == 'S'; });
@@ -264,6 +267,23 @@ TEST_P(PoolEndTest, AShortTaskDoesNotWaitForALongOneWhileAWorkerSleeps) {
   }
   open.set();
   held.get();
+}
+
+TEST_P(PoolEndTest, AWorkerTakesOverNoMoreTasksThanItMayHave) {
+  constexpr int most = 40;
+  const mp::Event open;
+  mp::Pool pool({.processes = 2, .maxtasksperchild = most}, bring, open);
+  auto held = pool.apply_async(wait_at_the_gate);
+  ASSERT_TRUE(comes_true([&] { return held.progress().running == 1; }));
+  // All of these are the other worker's, and leave it one.
+  int other = 0;
+  for (int i = 0; i < most - 1; ++i) other = pool.apply(::getpid);
+  // While it sleeps, a few short tasks wait where somebody is awake, until they are taken over.
+  EXPECT_TRUE(falls_asleep(other));
+  const auto pids = pool.map([](int) { return ::getpid(); }, numbers(10), 1);
+  EXPECT_EQ(std::count(pids.begin(), pids.end(), other), 1);
+  open.set();
+  EXPECT_EQ(std::count(pids.begin(), pids.end(), held.get()), 0);
 }
 
 // --- elsewhere -----------------------------------------------------------------
