@@ -357,12 +357,13 @@ TEST_P(PoolConformance, pool__unserialisable_result) {
 TEST_P(PoolConformance, pool__maxtasks_replaces_workers) {
   mp::Pool pool({.processes = 3, .maxtasksperchild = 10});
   const auto before = pool.pids();
-  EXPECT_EQ(pool.map(square, numbers(100), 1), squares(100));
-  const mp::detail::Deadline deadline(patience);
-  while (pool.pids().size() != 3 && !deadline.passed()) std::this_thread::yield();
-  const auto after = pool.pids();
-  EXPECT_EQ(after.size(), 3U);
-  for (const int pid : after) EXPECT_EQ(std::count(before.begin(), before.end(), pid), 0);
+  const auto who = pool.map([](int) { return ::getpid(); }, numbers(100), 1);
+  for (const int pid : who) EXPECT_LE(std::count(who.begin(), who.end(), pid), 10);
+  // Not all need be others: one that the system hardly let run has had fewer tasks.
+  EXPECT_TRUE(comes_true([&] {
+    const auto after = pool.pids();
+    return after.size() == 3 && after != before;
+  }));
 }
 
 TEST_P(PoolConformance, pool__maxtasks_invalid) {
