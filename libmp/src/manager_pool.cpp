@@ -15,80 +15,26 @@
 #include <fmt/format.h>
 
 #include "manager_client.hpp"
-#include "manager_errands.hpp"
-#include "manager_objects.hpp"
+#include "manager_pool.hpp"
+#include "manager_tasks.hpp"
 #include "mp/logging.hpp"
-#include "mp/partial.hpp"
-#include "mp/pool.hpp"
-#include "symbols.hpp"
 
 namespace mp::detail {
 
-namespace {
+ServedPool::ServedPool(std::shared_ptr<WorkersOfServer> pool, std::shared_ptr<Errands> errands)
+    : pool_(std::move(pool)), errands_(std::move(errands)) {}
 
-// In a worker.
-std::string run_named(const std::string& name, const std::string& args) {
-  const AppliedEntryFacts* entry = find_applied(name);
-  if (entry == nullptr) throw AttributeError("the worker's program has no function '" + name + "'");
-  const auto bytes = std::as_bytes(std::span(args));
-  Decoder in(bytes);
-  in.forbid_code();
-  Decoder nothing({});
-  Encoder unchanged;
-  Encoder result;
-  entry->function(nullptr, nothing, unchanged, in, result);
-  const auto view = result.view();
-  return {reinterpret_cast<const char*>(view.data()), view.size()};
-}
-
-// What the tasks of that name call, for a person: of the function that the
-// table has for them, only the arguments of its template.
-std::string function_text(AppliedFunction function) {
-  std::string text = symbol_name(reinterpret_cast<const void*>(function));
-  const auto first = text.find("ApplyAsTask<");
-  const auto last = text.rfind(">::run(");
-  if (first == std::string::npos || last == std::string::npos) return text;
-  const std::size_t begin = first + std::string_view("ApplyAsTask<").size();
-  return text.substr(begin, last - begin);
-}
-
-// A worker's death as the pool tells it, which knows run_named() only.
-std::exception_ptr with_function(const std::exception_ptr& error, AppliedFunction function) {
+ServedPool::~ServedPool() {
+  pool_->terminate();
+  const auto last = std::make_shared<std::shared_ptr<Pool>>(std::move(pool_));
   try {
-    std::rethrow_exception(error);
-  } catch (const WorkerDied& died) {
-    WorkerDeath death = died.death();
-    death.function = function_text(function);
-    return std::make_exception_ptr(WorkerDied(std::move(death)));
-  } catch (...) {
-    return error;
+    errands_->run([last] { last->reset(); });
+  } catch (const std::system_error& error) {
+    log(logging::error, "no thread for the end of a pool: {}", error.what());
   }
 }
 
-// The pool itself, which its results keep alive. Its end may take as long as
-// a worker takes to obey, so that is an errand.
-class ServedPool {
- public:
-  ServedPool(PoolOptions options, std::shared_ptr<Errands> errands)
-      : pool_(std::make_shared<Pool>(std::move(options))), errands_(std::move(errands)) {}
-  ServedPool(const ServedPool&) = delete;
-  ServedPool& operator=(const ServedPool&) = delete;
-  ~ServedPool() {
-    pool_->terminate();
-    const auto last = std::make_shared<std::shared_ptr<Pool>>(std::move(pool_));
-    try {
-      errands_->run([last] { last->reset(); });
-    } catch (const std::system_error& error) {
-      log(logging::error, "no thread for the end of a pool: {}", error.what());
-    }
-  }
-  [[nodiscard]] const std::shared_ptr<Pool>& pool() const noexcept { return pool_; }
-  [[nodiscard]] Errands& errands() const noexcept { return *errands_; }
-
- private:
-  std::shared_ptr<Pool> pool_;
-  std::shared_ptr<Errands> errands_;
-};
+namespace {
 
 // --- AsyncResult ---------------------------------------------------------------
 
@@ -165,12 +111,12 @@ class ResultObject final : public ManagedObject {
 
 class PoolObject final : public ManagedObject {
  public:
-  PoolObject(PoolOptions options, std::shared_ptr<Errands> errands)
-      : ManagedObject("Pool"),
-        served_(std::make_shared<ServedPool>(std::move(options), std::move(errands))) {}
+  explicit PoolObject(std::shared_ptr<ServedPool> pool)
+      : ManagedObject("Pool"), served_(std::move(pool)) {}
 
   void call(std::string_view method, Call& call) override {
     static const Methods<PoolObject> methods{{"start", &PoolObject::start},
+                                             {"imap", &PoolObject::imap},
                                              {"close", &PoolObject::close},
                                              {"terminate", &PoolObject::terminate},
                                              {"join", &PoolObject::join}};
@@ -180,7 +126,7 @@ class PoolObject final : public ManagedObject {
   [[nodiscard]] std::string text() const override { return pool().repr(); }
 
  private:
-  [[nodiscard]] Pool& pool() const { return *served_->pool(); }
+  [[nodiscard]] WorkersOfServer& pool() const { return *served_->pool(); }
 
   // Hands out one function on any number of arguments.
   void start(Call& call) {
@@ -207,6 +153,30 @@ class PoolObject final : public ManagedObject {
     };
     pool().map_async(std::move(options), partial(run_named, name), items);
     call.give_object(result, result->kind());
+  }
+
+  // The items come later; how many workers there are says how many.
+  void imap(Call& call) {
+    ImapRequest request;
+    request.ordered = call.args().number<bool>();
+    const auto chunksize = call.args().number<std::int64_t>();
+    if (chunksize < 1) throw ValueError(fmt::format("Chunksize must be 1+, not {}", chunksize));
+    request.chunk = static_cast<std::size_t>(chunksize);
+    request.limit = task_limit(call);
+    const auto signature = call.args().number<std::uint64_t>();
+    request.name = call.args().text();
+    request.function = Call::require_applied(request.name, AppliedTo::task).function;
+    if (const auto broken = pool().engine().broken()) std::rethrow_exception(broken);
+    if (pool().engine().phase() != Engine::Phase::running) throw ValueError("Pool not running");
+    const auto stream = make_imap(signature, std::move(request), served_);
+    call.give_object(stream, stream->kind());
+    call.result().number<std::uint64_t>(pool().engine().size());
+  }
+
+  // As call.deadline(), but from when it begins.
+  static Timeout task_limit(Call& call) {
+    const auto nanoseconds = call.args().number<std::int64_t>();
+    return nanoseconds < 0 ? Timeout() : Timeout(Duration(nanoseconds));
   }
 
   void close(Call&) { pool().close(); }
@@ -257,7 +227,9 @@ ObjectPtr make_pool(Call& call) {
     throw ValueError(fmt::format("a pool of this manager has {} workers at most", most));
   }
   options.maxtasksperchild = decode<std::optional<int>>(call.args());
-  return ManagedObject::make<PoolObject>(std::move(options), call.errands());
+  auto pool = std::make_shared<WorkersOfServer>(std::move(options));
+  return ManagedObject::make<PoolObject>(
+      std::make_shared<ServedPool>(std::move(pool), call.errands()));
 }
 
 }  // namespace mp::detail

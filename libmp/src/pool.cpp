@@ -49,23 +49,10 @@ void BasicPool<Processes>::submit(std::shared_ptr<Job> job, bool is_done, bool w
 
 template <bool Processes>
 StreamRules BasicPool<Processes>::imap_rules(bool ordered, const ImapOptions& options) const {
-  if (options.chunksize < 1) {
-    throw ValueError(fmt::format("Chunksize must be 1+, not {}", options.chunksize));
-  }
-  if (options.buffersize && *options.buffersize < 1) {
-    throw ValueError("buffersize must be None or > 0");
-  }
+  require_valid(options);
   if (const auto broken = own().broken()) std::rethrow_exception(broken);
   if (own().phase() != Engine::Phase::running) throw ValueError("Pool not running");
-  constexpr std::size_t widest = 1024;
-  const auto chunk = static_cast<std::size_t>(options.chunksize);
-  return {.ordered = ordered,
-          .chunk = chunk,
-          .window = options.buffersize ? static_cast<std::size_t>(*options.buffersize)
-                                       : std::max(widest, 4 * engine_->size() * chunk),
-          .growing = !options.buffersize,
-          .ends_at_error = false,
-          .limit = limit(options.timeout)};
+  return detail::imap_rules(ordered, options, engine_->size(), limit(options.timeout));
 }
 
 template <bool Processes>

@@ -132,47 +132,6 @@ void ConditionProxy::notify(std::size_t n) const {
   request("notify", static_cast<std::uint64_t>(n)).finish();
 }
 
-// --- Pool --------------------------------------------------------------------
-
-bool detail::ResultProxy::wait(Timeout timeout) const {
-  auto call = request("wait", wire_timeout(timeout));
-  return call.result().number<bool>();
-}
-bool detail::ResultProxy::ready() const {
-  auto call = request("ready");
-  return call.result().number<bool>();
-}
-bool detail::ResultProxy::successful() const {
-  auto call = request("successful");
-  return call.result().number<bool>();
-}
-
-PoolProxy::PoolProxy(std::shared_ptr<detail::ProxyState> state)
-    : BaseProxy(std::move(state), {"Pool"}, 0) {}
-bool PoolProxy::join(Timeout timeout) const {
-  auto call = request("join", detail::wire_timeout(timeout));
-  return call.result().number<bool>();
-}
-detail::RemoteCall PoolProxy::starting(bool is_map, std::int64_t chunksize, std::uint64_t signature,
-                                       const char* name) const {
-  return detail::RemoteCall(shared_state(), "start", [&](Encoder& out) {
-    out.number(is_map);
-    out.number(chunksize);
-    out.number(signature);
-    out.text(name);
-  });
-}
-std::shared_ptr<detail::ProxyState> PoolProxy::started(detail::RemoteCall& call) const {
-  return std::make_shared<detail::ProxyState>(shared_state()->server(),
-                                              detail::decode_facts(call.result()));
-}
-std::int64_t PoolProxy::checked_chunksize(std::optional<int> chunksize) {
-  if (chunksize && *chunksize < 1) {
-    throw ValueError(fmt::format("Chunksize must be 1+, not {}", *chunksize));
-  }
-  return chunksize.value_or(0);
-}
-
 // --- Event -------------------------------------------------------------------
 
 EventProxy::EventProxy(std::shared_ptr<detail::ProxyState> state)

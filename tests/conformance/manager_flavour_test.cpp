@@ -6,11 +6,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
 #include <mp/mp.hpp>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <stdexcept>
 #include <thread>
 #include <tuple>
@@ -367,6 +370,57 @@ TEST_P(ManagerFlavour, pool__get_timeout__manager) {
   EXPECT_THROW(result.get(50ms), mp::TimeoutError);
   EXPECT_GE(Clock::now() - begin, 50ms);
   gate.set();
+}
+
+TEST_P(ManagerFlavour, pool__imap__manager) {
+  auto pool = manager.Pool(4);
+  auto results = pool.imap(by_name<square>, numbers(10));
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(results.next(), i * i);
+  EXPECT_EQ(results.next(), std::nullopt);
+  std::vector<int> all;
+  for (const int x : pool.imap(by_name<square>, numbers(1000), 100)) all.push_back(x);
+  EXPECT_EQ(all, squares(1000));
+}
+
+TEST_P(ManagerFlavour, pool__imap_iterable_throws__manager) {
+  auto pool = manager.Pool(4);
+  struct Case {
+    int fatal;
+    int chunk;
+    int results;
+  };
+  for (const Case& c : {Case{3, 1, 3}, Case{7, 2, 6}, Case{7, 4, 4}}) {
+    auto results = pool.imap(by_name<square>, ThrowingRange{100, c.fatal}, c.chunk);
+    for (int i = 0; i < c.results; ++i) EXPECT_EQ(results.next(), i * i);
+    EXPECT_THROW(results.next(), mp::KeyError);
+    EXPECT_EQ(results.next(), std::nullopt);
+  }
+}
+
+TEST_P(ManagerFlavour, pool__imap_unordered__manager) {
+  auto pool = manager.Pool(4);
+  for (const int chunk : {1, 100}) {
+    std::vector<int> all;
+    for (const int x : pool.imap_unordered(by_name<square>, numbers(1000), chunk)) {
+      all.push_back(x);
+    }
+    std::sort(all.begin(), all.end());
+    EXPECT_EQ(all, squares(1000));
+  }
+}
+
+TEST_P(ManagerFlavour, pool__imap_unordered_iterable_throws__manager) {
+  auto pool = manager.Pool(4);
+  auto results = pool.imap_unordered(by_name<square>, ThrowingRange{100, 7}, 2);
+  std::set<int> seen;
+  try {
+    while (const auto result = results.next(patience)) {
+      EXPECT_TRUE(seen.insert(*result).second);
+    }
+    FAIL();
+  } catch (const mp::KeyError&) {
+  }
+  EXPECT_LE(seen.size(), 7U);
 }
 
 TEST_P(ManagerFlavour, pool__invalid_sizes__manager) {

@@ -29,14 +29,15 @@ ROOMS = [
     (4, "sharedctypes", "sharedctypes value_ref"),
     (4, "shared_memory", "shared_memory shareable_list segment_guardian"),
     (5, "workers", "progress task_progress future_state completion item_run jobs "
-                   "make_jobs stream results on_worker_death lane worker worker_* workers "
+                   "make_jobs stream stream_rules window input results on_worker_death lane worker worker_* workers "
                    "workers_impl process_engine process_engines process_burial process_service interrupt "
                    "thread_engine"),
-    (5, "pool", "pool"),
+    (5, "pool", "pool pool_options"),
     (5, "futures", "futures"),
     (5, "managers", "managers manager_* managed server_limits remote text base_proxy "
                     "managed_element indexed_proxy list_proxy dict_proxy set_proxy "
-                    "namespace_proxy proxies sync_proxies pool_proxies shared_memory_manager"),
+                    "namespace_proxy proxies sync_proxies pool_proxies result_proxies remote_stream named_task "
+                    "shared_memory_manager"),
 ]
 EVERYTHING = "mp"  # The header that is all of libmp.
 FORWARD = re.compile(r"^namespace [\w:]+ \{\n(?:(?:class|struct|template|enum).*\n)+\}\n", re.MULTILINE)

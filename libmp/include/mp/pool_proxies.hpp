@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -13,101 +12,20 @@
 #include <vector>
 
 #include "mp/base_proxy.hpp"
+#include "mp/detail/input.hpp"
+#include "mp/detail/jobs.hpp"
+#include "mp/detail/named_task.hpp"
+#include "mp/detail/remote_stream.hpp"
+#include "mp/pool_options.hpp"
+#include "mp/result_proxies.hpp"
+#include "mp/results.hpp"
 
 /// A pool of workers that lives in a manager's server.
 namespace mp {
 
-/// A function as an object that needs no bytes: where callables cross by name
-/// alone, as they do to a manager. `pool.map(mp::by_name<square>, {1, 2, 3})`
-template <auto Function>
-struct ByName {
-  template <class... Args>
-  auto operator()(Args&&... args) const -> std::invoke_result_t<decltype(Function), Args...> {
-    return std::invoke(Function, std::forward<Args>(args)...);
-  }
-};
-template <auto Function>
-inline constexpr ByName<Function> by_name{};
-
-namespace detail {
-
-/// fn(args...) in a worker of the server's.
-template <class Function, class... Args>
-struct ApplyAsTask {
-  static constexpr AppliedTo target = AppliedTo::task;
-  static std::uint64_t signature() { return 0; }
-  static void run(void*, Decoder&, Encoder&, Decoder& args, Encoder& result) {
-    std::tuple<Args...> all{take_element<Args>(args, nullptr)...};
-    std::apply([&](auto&... each) { invoke_and_encode(result, Function(), each...); }, all);
-  }
-};
-
-template <class T>
-constexpr std::uint64_t result_signature() {
-  if constexpr (std::is_void_v<T>) {
-    return signature_of_nothing;
-  } else {
-    return signature<T>;
-  }
-}
-
-}  // namespace detail
-
-namespace detail {
-
-class ResultProxy : public BaseProxy {
- public:
-  /// Whether it is ready, after waiting for at most `timeout`.
-  bool wait(Timeout timeout = {}) const;
-  [[nodiscard]] bool ready() const;
-  /// Throws ValueError while it is not ready.
-  [[nodiscard]] bool successful() const;
-
- protected:
-  using BaseProxy::BaseProxy;
-};
-
-}  // namespace detail
-
-/// A result that is on its way, in the server. Python: AsyncResult of a
-/// manager's pool.
-template <class T>
-class AsyncResultProxy : public detail::ResultProxy {
- public:
-  explicit AsyncResultProxy(std::shared_ptr<detail::ProxyState> state)
-      : ResultProxy(std::move(state), {"AsyncResult"}, detail::result_signature<T>()) {}
-  static AsyncResultProxy unpickle(Decoder& in) {
-    return AsyncResultProxy(detail::ProxyState::unpickle(in));
-  }
-
-  /// Waits, and returns the value or throws what the task threw; again, when
-  /// called again. Throws TimeoutError if it is not ready in time.
-  T get(Timeout timeout = {}) const {
-    auto call = request("get", detail::wire_timeout(timeout));
-    return detail::take_applied<T>(call);
-  }
-  [[nodiscard]] std::string repr() const { return describe("AsyncResultProxy"); }
-};
-
-/// The results of a map that are on their way, in the order of the items.
-template <class T>
-class MapResultProxy : public detail::ResultProxy {
- public:
-  explicit MapResultProxy(std::shared_ptr<detail::ProxyState> state)
-      : ResultProxy(std::move(state), {"MapResult"}, detail::result_signature<T>()) {}
-  static MapResultProxy unpickle(Decoder& in) {
-    return MapResultProxy(detail::ProxyState::unpickle(in));
-  }
-
-  /// Waits; a vector, or nothing if the function returns nothing. Throws what
-  /// the first task to fail threw, or TimeoutError.
-  auto get(Timeout timeout = {}) const {
-    auto call = request("get", detail::wire_timeout(timeout));
-    Decoder& in = call.result();
-    if constexpr (!std::is_void_v<T>) return detail::take_elements<T>(in, server());
-  }
-  [[nodiscard]] std::string repr() const { return describe("MapResultProxy"); }
-};
+/// The results of an imap of a manager's pool, as Results are a pool's.
+template <class R>
+using RemoteResults = Results<R, detail::RemoteStream<R>>;
 
 /// Python: the pool of a manager.
 ///
@@ -117,8 +35,7 @@ class MapResultProxy : public detail::ResultProxy {
 /// may use proxies of any manager with the server's authkey. The pool ends, as
 /// by terminate(), when the last proxy of it and of its unfinished results is
 /// gone. Python has more: callbacks, which would run in the server; an
-/// initializer, which a function can call itself; imap(), whose results would
-/// have to be fetched one by one.
+/// initializer, which a function can call itself.
 class PoolProxy : public BaseProxy {
  public:
   static constexpr const char* default_type_id = "Pool";
@@ -139,7 +56,7 @@ class PoolProxy : public BaseProxy {
     auto call =
         starting(false, 0, detail::result_signature<Result>(), detail::applied_name<Task>());
     call.args().template number<std::uint64_t>(1);
-    put_item<Stored<Args>...>(call.args(), args...);
+    detail::put_item<Stored<Args>...>(call.args(), args...);
     return AsyncResultProxy<Result>(started(call));
   }
 
@@ -169,6 +86,37 @@ class PoolProxy : public BaseProxy {
     return start_map<Function, Item>(items, chunksize, std::type_identity<Item>());
   }
 
+  /// f of each item, one by one, in order; the input is read as the results
+  /// are, a bounded number of items ahead and in the reader's thread, so it
+  /// may be endless. Results come in messages of as many as are ready; they are
+  /// for this process, and not to be sent to another. Throws ValueError
+  /// `Chunksize must be 1+`. Dropping what it returns stops the server, too.
+  template <class Function, class Range>
+  auto imap(Function fn, Range&& items, int chunksize = 1) const {
+    return start_imap(true, {.chunksize = chunksize}, fn, std::forward<Range>(items));
+  }
+  template <class Function, class T>
+  auto imap(Function fn, std::initializer_list<T> items, int chunksize = 1) const {
+    return imap(fn, std::vector<T>(items), chunksize);
+  }
+  template <class Function, class Range>
+  auto imap(ImapOptions options, Function fn, Range&& items) const {
+    return start_imap(true, options, fn, std::forward<Range>(items));
+  }
+  /// The same, in the order in which they are done.
+  template <class Function, class Range>
+  auto imap_unordered(Function fn, Range&& items, int chunksize = 1) const {
+    return start_imap(false, {.chunksize = chunksize}, fn, std::forward<Range>(items));
+  }
+  template <class Function, class T>
+  auto imap_unordered(Function fn, std::initializer_list<T> items, int chunksize = 1) const {
+    return imap_unordered(fn, std::vector<T>(items), chunksize);
+  }
+  template <class Function, class Range>
+  auto imap_unordered(ImapOptions options, Function fn, Range&& items) const {
+    return start_imap(false, options, fn, std::forward<Range>(items));
+  }
+
   /// No more tasks; the workers end when all are done.
   void close() const { request("close").finish(); }
   /// Ends now: results that are not ready become PoolTerminated.
@@ -184,14 +132,6 @@ class PoolProxy : public BaseProxy {
   [[nodiscard]] std::shared_ptr<detail::ProxyState> started(detail::RemoteCall& call) const;
   static std::int64_t checked_chunksize(std::optional<int> chunksize);
 
-  // Proxies among the arguments are on their way to another process.
-  template <class... Args>
-  static void put_item(Encoder& out, const auto&... args) {
-    Encoder item;
-    (detail::put_element<Args>(item, args, nullptr), ...);
-    detail::put_encoded(out, item, {});
-  }
-
   template <class Function, class Item, class Items, class... Args>
   auto start_map(const Items& items, std::optional<int> chunksize,
                  std::type_identity<std::tuple<Args...>>) const {
@@ -202,12 +142,46 @@ class PoolProxy : public BaseProxy {
     call.args().template number<std::uint64_t>(std::ranges::size(items));
     for (const auto& item : items) {
       if constexpr (std::is_same_v<Item, std::tuple<Args...>>) {
-        std::apply([&](const auto&... each) { put_item<Args...>(call.args(), each...); }, item);
+        std::apply([&](const auto&... each) { detail::put_item<Args...>(call.args(), each...); },
+                   item);
       } else {
-        put_item<Args...>(call.args(), item);
+        detail::put_item<Args...>(call.args(), item);
       }
     }
     return MapResultProxy<Result>(started(call));
+  }
+
+  struct StartedImap {
+    std::shared_ptr<detail::ProxyState> state;
+    std::size_t workers;
+  };
+  [[nodiscard]] StartedImap started_imap(bool ordered, const ImapOptions& options,
+                                         std::uint64_t signature, const char* name) const;
+
+  template <class Function, class Range>
+  auto start_imap(bool ordered, const ImapOptions& options, Function, Range&& items) const {
+    detail::require_stateless<Function>();
+    using Item = detail::ItemOf<Range>;
+    using Result = detail::AppliedResult<Function, Item&>;
+    auto started = started_imap(ordered, options, detail::result_signature<Result>(),
+                                detail::applied_name<detail::ApplyAsTask<Function, Item>>());
+    auto input = std::make_shared<detail::Input<Range>>(std::forward<Range>(items));
+    const auto pull = [input](detail::ItemBatch& batch) {
+      const auto add = [&](auto&& element) {
+        detail::put_item<Item>(batch.items(),
+                               detail::as_item<Item>(std::forward<decltype(element)>(element)));
+        batch.added();
+      };
+      while (!batch.full()) {
+        if (!input->take(add)) return batch.keep_all();
+      }
+    };
+    return RemoteResults<Result>(
+        std::make_shared<detail::RemoteStream<Result>>(
+            std::move(started.state),
+            detail::imap_rules(ordered, options, started.workers, options.timeout), started.workers,
+            pull),
+        Timeout());
   }
 };
 

@@ -16,12 +16,12 @@ namespace mp {
 /// to be walked once, by one thread. Dropping it cancels what has not begun.
 ///
 ///     for (int square : pool.imap(compute, numbers)) …
-template <class R>
+template <class R, class Stream = detail::Stream<R>>
 class Results {
  public:
   using Value = detail::Storable<R>;
 
-  Results(std::shared_ptr<detail::Stream<R>> stream, Timeout timeout)
+  Results(std::shared_ptr<Stream> stream, Timeout timeout)
       : stream_(std::move(stream)), deadline_(timeout) {}
   Results(Results&&) noexcept = default;
   /// What had been read here is dropped, as by the destructor.
@@ -69,7 +69,7 @@ class Results {
 
  private:
   std::optional<Value> next_until(const detail::Deadline& deadline) {
-    typename detail::Stream<R>::Outcome outcome;
+    typename Stream::Outcome outcome;
     try {
       if (!stream_->next(outcome, deadline)) return std::nullopt;
     } catch (const TimeoutError&) {
@@ -83,7 +83,7 @@ class Results {
     return std::move(outcome.value);
   }
 
-  std::shared_ptr<detail::Stream<R>> stream_;
+  std::shared_ptr<Stream> stream_;
   detail::Deadline deadline_;
   std::optional<Value> current_;
 };

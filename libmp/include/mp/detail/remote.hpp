@@ -54,6 +54,9 @@ class ProxyState {
   [[nodiscard]] const std::shared_ptr<ServerHandle>& server() const noexcept { return server_; }
   /// Makes sure that this process has a reference; throws inside the server.
   void require_reference();
+  /// No child will use what it inherits of this: none need be waited for when
+  /// the reference is given back.
+  void stays_in_this_process() noexcept { born_ = UINT64_MAX; }
 
   void pickle(Encoder& out) const;
   static std::shared_ptr<ProxyState> unpickle(Decoder& in);

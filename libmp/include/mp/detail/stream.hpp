@@ -3,7 +3,6 @@
 // Results that are taken one by one: imap, imap_unordered, Executor::map.
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <exception>
@@ -12,62 +11,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <ranges>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "mp/detail/input.hpp"
 #include "mp/detail/jobs.hpp"
+#include "mp/detail/stream_rules.hpp"
+#include "mp/detail/window.hpp"
 
 namespace mp::detail {
-
-/// A user's ranges, walked once and side by side until one ends: rvalues are
-/// kept, lvalues referred to.
-template <class... Ranges>
-class Input {
- public:
-  explicit Input(Ranges&&... ranges) : ranges_(std::forward<Ranges>(ranges)...) {}
-
-  /// Calls `use` with the next elements; false at the end.
-  template <class Use>
-  bool take(Use use) {
-    if (!at_) {
-      at_.emplace(std::apply([](auto&... range) { return Iterators(std::ranges::begin(range)...); },
-                             ranges_));
-    }
-    return take(use, std::index_sequence_for<Ranges...>());
-  }
-
- private:
-  using Iterators = std::tuple<std::ranges::iterator_t<std::remove_reference_t<Ranges>>...>;
-
-  template <class Use, std::size_t... I>
-  bool take(Use& use, std::index_sequence<I...>) {
-    if ((at_end<I>() || ...)) return false;
-    use(*std::get<I>(*at_)...);
-    ((void)++std::get<I>(*at_), ...);
-    return true;
-  }
-
-  template <std::size_t I>
-  bool at_end() {
-    return std::get<I>(*at_) == std::ranges::end(std::get<I>(ranges_));
-  }
-
-  std::tuple<Ranges...> ranges_;
-  std::optional<Iterators> at_;
-};
-
-/// How a stream behaves.
-struct StreamRules {
-  bool ordered = true;
-  std::size_t chunk = 1;
-  std::size_t window = 0;      ///< Items submitted and not taken yet, at most.
-  bool growing = false;        ///< The window starts small, and grows where the workers are quick.
-  bool ends_at_error = false;  ///< An error is the last thing that comes.
-  Timeout limit = {};          ///< How long a task may run.
-};
 
 template <class R>
 class Stream;
@@ -104,16 +57,14 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
   Stream(std::shared_ptr<Engine> engine, StreamRules rules, Pull pull)
       : engine_(std::move(engine)),
         rules_(rules),
-        widest_(rules.window),
-        window_(rules.growing ? std::min(rules.window, first_window()) : rules.window),
+        window_(rules, engine_->size()),
         pull_(std::move(pull)) {}
 
   /// Fills the window.
   void refill() {
     while (pull_ && !failed_input_) {
-      const std::size_t outstanding = submitted_ - taken_;
-      if (outstanding + (rules_.growing ? window_ / 2 : 0) >= window_) return;
-      const std::size_t room = window_ - outstanding;
+      const std::size_t room = window_.room();
+      if (room == 0) return;
       const std::size_t chunk = std::max(rules_.chunk, std::size_t{1});
       auto job = pull_(std::max(room / chunk, std::size_t{1}) * chunk, failed_input_);
       if (!job) {
@@ -130,14 +81,14 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
       throw AssertionError("a result belongs to the process that made its pool");
     for (;;) {
       refill();
-      if (taken_ != submitted_) {
+      if (!window_.empty()) {
         const std::uint32_t seen = signal_.value();
         if (take_one(outcome)) {
-          ++taken_;
+          window_.take();
           refill();
           return true;
         }
-        widen();
+        window_.widen();
         engine_->help(signal_, seen, deadline);
         if (signal_.value() == seen && deadline.passed()) {
           throw TimeoutError("the next result was not there in time");
@@ -161,7 +112,7 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
       }
     }
     jobs_.clear();
-    taken_ = submitted_;
+    window_.take_all();
     failed_input_ = nullptr;
   }
   [[nodiscard]] bool ends_at_error() const noexcept { return rules_.ends_at_error; }
@@ -184,24 +135,11 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  // What a window that grows by itself may hold in the form that crosses.
-  static constexpr std::size_t most_bytes = 8U << 20U;
-  static constexpr Duration moment = std::chrono::milliseconds(2);
-
-  std::size_t first_window() const { return 4 * engine_->size() * rules_.chunk; }
-
   void submit(std::shared_ptr<StreamJob<R>> job) {
     job->stream = this->shared_from_this();
-    job->base = submitted_;
+    job->base = window_.submitted();
     job->engine = engine_;
-    submitted_ += job->count;
-    if (rules_.growing) {
-      const std::size_t bytes = job->items.view().size() / job->count + 1;
-      widest_ = std::min(rules_.window, std::max(first_window(), most_bytes / bytes));
-      window_ = std::min(window_, widest_);
-    }
+    window_.submit(job->count, job->items.view().size());
     remember(job);
     std::exception_ptr refusal;
     try {
@@ -221,16 +159,6 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
       full_ = 2 * jobs_.size() + 16;
     }
     jobs_.push_back(job);
-  }
-
-  // The reader is about to wait. If the workers did all of the last window in a
-  // moment, they may be waiting as well, for items: it is doubled.
-  void widen() {
-    if (!rules_.growing || window_ >= widest_ || taken_ - counted_ < window_) return;
-    const auto now = Clock::now();
-    if (now - counted_at_ < moment) window_ = std::min(window_ * 2, widest_);
-    counted_ = taken_;
-    counted_at_ = now;
   }
 
   bool take_one(Outcome& outcome) {
@@ -257,14 +185,9 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
   // The reader's.
   const std::shared_ptr<Engine> engine_;
   const StreamRules rules_;
-  std::size_t widest_;  // What the window may grow to.
-  std::size_t window_;
+  Window window_;
   Pull pull_;
   std::exception_ptr failed_input_;
-  std::size_t submitted_ = 0;
-  std::size_t taken_ = 0;
-  std::size_t counted_ = 0;  // What was taken when last widen() looked at the clock.
-  Clock::time_point counted_at_ = Clock::now();
   std::vector<std::weak_ptr<Job>> jobs_;
   std::size_t full_ = 16;  // So many jobs are looked through for those that are over.
   std::deque<Outcome> mine_;

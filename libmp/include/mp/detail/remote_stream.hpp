@@ -1,0 +1,125 @@
+#pragma once
+
+// The results of an imap in a manager's pool, at the client's end.
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "mp/detail/future_state.hpp"
+#include "mp/detail/os.hpp"
+#include "mp/detail/remote.hpp"
+#include "mp/detail/stream_rules.hpp"
+#include "mp/detail/window.hpp"
+
+namespace mp::detail {
+
+/// Items for one message: whole chunks, and at the input's end what is left.
+class ItemBatch {
+ public:
+  ItemBatch(std::size_t most, std::size_t chunk) : most_(most), chunk_(chunk) {}
+
+  [[nodiscard]] Encoder& items() noexcept { return items_; }
+  /// One more is in items().
+  void added() noexcept {
+    if (++added_ % chunk_ == 0) keep_all();
+  }
+  /// Large items travel in small company.
+  [[nodiscard]] bool full() const noexcept {
+    return added_ >= most_ || (added_ == count_ && bytes_ >= most_bytes);
+  }
+  void keep_all() noexcept {
+    count_ = added_;
+    bytes_ = items_.view().size();
+  }
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return items_.view().first(bytes_); }
+
+ private:
+  static constexpr std::size_t most_bytes = 256U << 10U;
+  const std::size_t most_;
+  const std::size_t chunk_;
+  Encoder items_;
+  std::size_t added_ = 0;
+  std::size_t count_ = 0;
+  std::size_t bytes_ = 0;
+};
+
+/// The stream, but for the type of its results. One reader, in whose thread
+/// all happens: the input is read, sent, and results are asked for.
+///
+/// Invariant: an item is in the window from when it is sent until its result
+/// is taken out of ready_.
+class RemoteStreamBase {
+ public:
+  /// Fills the batch from the input; throws what the input throws.
+  using Pull = std::function<void(ItemBatch&)>;
+
+  /// Takes over a stream of the server's, which nobody else has.
+  RemoteStreamBase(std::shared_ptr<ProxyState> state, StreamRules rules, std::size_t workers,
+                   Pull pull);
+
+  /// Nobody reads on: the server drops what has not begun.
+  void abandon() noexcept;
+  [[nodiscard]] bool ends_at_error() const noexcept { return rules_.ends_at_error; }
+
+ protected:
+  struct Raw {
+    std::string bytes = {};
+    std::exception_ptr error = {};
+  };
+  /// False at the end. Throws TimeoutError; and, again and again, what has cut
+  /// the stream off from its server.
+  bool next_raw(Raw& raw, const Deadline& deadline);
+
+ private:
+  void refill();
+  void exchange(const ItemBatch* batch, const Deadline& deadline);
+
+  std::shared_ptr<ProxyState> state_;
+  const StreamRules rules_;
+  Window window_;
+  Pull pull_;
+  std::exception_ptr failed_input_;
+  std::exception_ptr cut_off_;
+  std::deque<Raw> ready_;
+  const std::uint32_t creator_ = fork_generation();
+};
+
+template <class R>
+class RemoteStream : public RemoteStreamBase {
+ public:
+  using RemoteStreamBase::RemoteStreamBase;
+  struct Outcome {
+    std::optional<Storable<R>> value = {};
+    std::exception_ptr error = {};
+  };
+
+  bool next(Outcome& outcome, const Deadline& deadline) {
+    Raw raw;
+    if (!next_raw(raw, deadline)) return false;
+    outcome.error = raw.error;
+    if (outcome.error) return true;
+    try {
+      Decoder in(std::as_bytes(std::span(raw.bytes)));
+      if constexpr (std::is_void_v<R>) {
+        outcome.value.emplace();
+      } else {
+        outcome.value.emplace(take_element<R>(in, nullptr));
+      }
+    } catch (...) {
+      outcome.error = std::current_exception();
+    }
+    return true;
+  }
+};
+
+}  // namespace mp::detail
