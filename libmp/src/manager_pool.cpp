@@ -18,6 +18,7 @@
 #include "manager_pool.hpp"
 #include "manager_tasks.hpp"
 #include "mp/logging.hpp"
+#include "mp/pool_proxies.hpp"
 
 namespace mp::detail {
 
@@ -25,6 +26,11 @@ ServedPool::ServedPool(std::shared_ptr<WorkersOfServer> pool, std::shared_ptr<Er
     : pool_(std::move(pool)), errands_(std::move(errands)) {}
 
 ServedPool::~ServedPool() {
+  const std::size_t dropped = pool_->engine().unfinished();
+  if (dropped != 0 && pool_->engine().phase() == Engine::Phase::running) {
+    log(logging::warning, "unclosed running multiprocessing pool {}: {} unfinished tasks dropped",
+        pool_->repr(), dropped);
+  }
   pool_->terminate();
   const auto last = std::make_shared<std::shared_ptr<Pool>>(std::move(pool_));
   try {
@@ -219,15 +225,38 @@ class PoolObject final : public ManagedObject {
 
 }  // namespace
 
-ObjectPtr make_pool(Call& call) {
-  PoolOptions options;
-  options.processes = decode<std::optional<int>>(call.args());
-  const int most = call.limits().max_workers;
-  if (options.processes.value_or(0) > most) {
+namespace {
+
+PoolOptions pool_options(const ManagerPoolOptions& asked, int most) {
+  if (asked.processes.value_or(0) > most) {
     throw ValueError(fmt::format("a pool of this manager has {} workers at most", most));
   }
-  options.maxtasksperchild = decode<std::optional<int>>(call.args());
-  auto pool = std::make_shared<WorkersOfServer>(std::move(options));
+  if (asked.on_worker_death.policy > OnWorkerDeath::Policy::break_pool) {
+    throw ValueError("no such policy for workers that die");
+  }
+  return {.processes = asked.processes,
+          .maxtasksperchild = asked.maxtasksperchild,
+          .on_worker_death = asked.on_worker_death,
+          .max_rss = asked.max_rss,
+          .timeout = asked.timeout,
+          .grace = asked.grace};
+}
+
+}  // namespace
+
+ObjectPtr make_pool(Call& call) {
+  PoolOptions options =
+      pool_options(decode<ManagerPoolOptions>(call.args()), call.limits().max_workers);
+  const std::string initializer = call.args().text();
+  std::shared_ptr<WorkersOfServer> pool;
+  if (initializer.empty()) {
+    pool = std::make_shared<WorkersOfServer>(std::move(options));
+  } else {
+    (void)Call::require_applied(initializer, AppliedTo::task);
+    const Element args = call.element();
+    pool = std::make_shared<WorkersOfServer>(std::move(options), &initialize_named, initializer,
+                                             std::string(args.bytes.view()));
+  }
   return ManagedObject::make<PoolObject>(
       std::make_shared<ServedPool>(std::move(pool), call.errands()));
 }

@@ -26,6 +26,8 @@ std::string run_named(const std::string& name, const std::string& args) {
   return {reinterpret_cast<const char*>(view.data()), view.size()};
 }
 
+void initialize_named(const std::string& name, const std::string& args) { run_named(name, args); }
+
 namespace {
 
 // What the tasks of that name call, for a person: of the function that the

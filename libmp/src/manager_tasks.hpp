@@ -11,6 +11,7 @@ namespace mp::detail {
 
 /// In a worker: the function of that name, with these arguments; its result.
 std::string run_named(const std::string& name, const std::string& args);
+void initialize_named(const std::string& name, const std::string& args);
 using NamedTask = Partial<decltype(&run_named), std::string>;
 
 /// A worker's death as the pool tells it, which knows run_named() only.

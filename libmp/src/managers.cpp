@@ -348,11 +348,10 @@ BarrierProxy SyncManager::Barrier(std::int64_t parties) const {
   return make<BarrierProxy>("Barrier", [&](Encoder& out) { out.number(parties); });
 }
 
-PoolProxy SyncManager::Pool(std::optional<int> processes,
-                            std::optional<int> maxtasksperchild) const {
+PoolProxy SyncManager::Pool(const ManagerPoolOptions& options) const {
   return make<PoolProxy>("Pool", [&](Encoder& out) {
-    encode(out, processes);
-    encode(out, maxtasksperchild);
+    encode(out, options);
+    out.text({});
   });
 }
 

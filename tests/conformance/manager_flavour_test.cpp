@@ -478,12 +478,71 @@ TEST_P(ManagerFlavour, pool__remote_traceback__manager) {
   }
 }
 
+// How many there are in this process.
+struct Counted {
+  static inline std::atomic<int> alive{0};
+  int value = 0;
+  Counted() { ++alive; }
+  Counted(const Counted& other) : value(other.value) { ++alive; }
+  Counted& operator=(const Counted&) = default;
+  ~Counted() { --alive; }
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(value);
+  }
+};
+Counted pass_on(const Counted& counted) { return counted; }
+int counted_in_worker() { return Counted::alive; }
+
+TEST_P(ManagerFlavour, pool__task_objects_released__manager) {
+  auto pool = manager.Pool(1);
+  const auto before = manager.number_of_objects();
+  {
+    const std::vector<Counted> items(10);
+    EXPECT_EQ(pool.map(by_name<pass_on>, items).size(), 10U);
+    auto results = pool.imap(by_name<pass_on>, items);
+    EXPECT_TRUE(results.next(patience));
+  }
+  EXPECT_EQ(Counted::alive, 0);
+  EXPECT_EQ(pool.apply(by_name<counted_in_worker>), 0);
+  // What the server has had of them are results, and these are gone.
+  EXPECT_EQ(manager.number_of_objects(), before);
+}
+
 TEST_P(ManagerFlavour, pool__reenter_raises__manager) {
   auto pool = manager.Pool(1);
   pool.terminate();
   EXPECT_THROW((void)pool.apply(by_name<square>, 1), mp::ValueError);
   EXPECT_THROW((void)pool.map(by_name<square>, numbers(3)), mp::ValueError);
   EXPECT_TRUE(pool.join(patience));
+}
+
+// The server's word: of one in this process, so as to hear it.
+TEST_P(ManagerFlavour, pool__unclosed_warning__manager) {
+  const auto stderr_of = [](bool with_work) {
+    testing::internal::CaptureStderr();
+    {
+      mp::SyncManager local({.authkey = "k"});
+      auto server = local.get_server();
+      std::thread serving([&] { server.serve_forever(); });
+      mp::SyncManager client({.address = server.address(), .authkey = "k"});
+      client.connect();
+      {
+        auto pool = client.Pool(1);
+        const auto result = pool.apply_async(by_name<wait_for_ever>, 1);
+        if (!with_work) {
+          pool.terminate();
+          result.wait(patience);
+        }
+      }
+      EXPECT_EQ(client.number_of_objects(), 0U);
+      server.stop();
+      serving.join();
+    }
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_NE(stderr_of(true).find("unclosed running multiprocessing pool"), std::string::npos);
+  EXPECT_EQ(stderr_of(false).find("unclosed"), std::string::npos);
 }
 
 TEST_P(ManagerFlavour, pool__terminate_drops_10000_tasks__manager) {

@@ -2,10 +2,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <forked.hpp>
 #include <mp/mp.hpp>
 #include <processes.hpp>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -38,6 +40,17 @@ void sleep_until_ended(int) {
   for (;;) ::pause();
 }
 void append_to(const mp::ListProxy<int>& list, int value) { list.append(value); }
+
+int prepared = 0;
+void prepare(int value) { prepared = value; }
+int look(int) { return prepared; }
+int worker_of(int) { return ::getpid(); }
+void refuse_to_start() { throw std::runtime_error("not today"); }
+int die_the_first_time(const mp::ListProxy<int>& tries) {
+  tries.append(::getpid());
+  if (tries.size() == 1) ::kill(::getpid(), SIGKILL);
+  return static_cast<int>(tries.size());
+}
 
 std::size_t processes_of(pid_t server) {
   return mp::test::descendants(mp::test::process_table(), server).size();
@@ -146,9 +159,49 @@ TEST_P(PoolOfAManagerTest, AWorkerThatDiesFailsItsTaskAndNoOther) {
   EXPECT_EQ(pool.apply(by_name<square>, 3), 9);
 }
 
+TEST_P(PoolOfAManagerTest, EachWorkerIsInitializedThoseThatReplaceOthersToo) {
+  auto list = manager.list<int>();
+  auto pool = manager.Pool({.processes = 2}, by_name<append_to>, list, 5);
+  pool.map(by_name<nothing>, up_to(100), 1);
+  pool.close();
+  EXPECT_TRUE(pool.join(patience));
+  EXPECT_EQ(list.getvalue(), (std::vector{5, 5}));
+
+  auto replaced = manager.Pool({.processes = 1, .maxtasksperchild = 2}, by_name<prepare>, 7);
+  EXPECT_EQ(replaced.map(by_name<look>, up_to(10), 1), std::vector<int>(10, 7));
+  auto pids = replaced.map(by_name<worker_of>, up_to(10), 1);
+  std::sort(pids.begin(), pids.end());
+  EXPECT_GT(std::unique(pids.begin(), pids.end()) - pids.begin(), 1);
+  EXPECT_EQ(manager.Pool(1, by_name<prepare>, 3).apply(by_name<look>, 0), 3);
+}
+
+TEST_P(PoolOfAManagerTest, AnInitializerThatThrowsBreaksThePool) {
+  auto pool = manager.Pool(1, by_name<refuse_to_start>);
+  try {
+    (void)pool.apply_async(by_name<square>, 1).get(patience);
+    FAIL();
+  } catch (const mp::BrokenProcessPool& error) {
+    EXPECT_NE(std::string(error.what()).find("not today"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW((void)pool.imap(by_name<square>, {1}), mp::BrokenProcessPool);
+}
+
+TEST_P(PoolOfAManagerTest, APoolsOptionsAreThoseOfTheServersPool) {
+  auto list = manager.list<int>();
+  auto retrying = manager.Pool({.processes = 1, .on_worker_death = mp::on_worker_death::retry(1)});
+  EXPECT_EQ(retrying.apply(by_name<die_the_first_time>, list), 2);
+  auto limited = manager.Pool({.processes = 1, .timeout = 100ms, .grace = 10ms});
+  const auto stuck = limited.apply_async(by_name<sleep_until_ended>, 1);
+  EXPECT_TRUE(stuck.wait(patience));
+  EXPECT_THROW(stuck.get(), mp::TimeoutError);
+  auto stream = limited.imap(by_name<sleep_until_ended>, {1});
+  EXPECT_THROW(stream.next(patience), mp::TimeoutError);
+  EXPECT_EQ(limited.apply(by_name<square>, 3), 9);
+}
+
 TEST_P(PoolOfAManagerTest, ItSaysWhatIsWrong) {
   EXPECT_THROW((void)manager.Pool(0), mp::ValueError);
-  EXPECT_THROW((void)manager.Pool(1, 0), mp::ValueError);
+  EXPECT_THROW((void)manager.Pool({.maxtasksperchild = 0}), mp::ValueError);
   auto pool = manager.Pool(1);
   EXPECT_THROW((void)pool.map(by_name<square>, {1}, 0), mp::ValueError);
   EXPECT_THROW((void)pool.join(), mp::ValueError);

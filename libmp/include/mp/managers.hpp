@@ -288,10 +288,30 @@ class SyncManager : public BaseManager {
   [[nodiscard]] EventProxy Event() const;
   /// Throws ValueError for fewer than one. No action, no time-out: see BarrierProxy.
   [[nodiscard]] BarrierProxy Barrier(std::int64_t parties) const;
-  /// Workers of the server's; empty: process_cpu_count(). Throws as Pool does, and
-  /// ValueError for more than the server's limit. No initializer: see PoolProxy.
-  [[nodiscard]] PoolProxy Pool(std::optional<int> processes = {},
-                               std::optional<int> maxtasksperchild = {}) const;
+  /// Workers of the server's. Throws as mp::Pool does, and ValueError for more
+  /// than the server's limit.
+  [[nodiscard]] PoolProxy Pool(const ManagerPoolOptions& options = {}) const;
+  [[nodiscard]] PoolProxy Pool(int processes) const {
+    return Pool(ManagerPoolOptions{.processes = processes});
+  }
+  /// Each worker first calls initializer(args...), a function as a pool's tasks
+  /// are: `manager.Pool({.processes = 2}, mp::by_name<prepare>, 7)`. Keep the
+  /// proxies among the arguments while the pool has workers to start.
+  template <class Initializer, class... Args>
+  [[nodiscard]] PoolProxy Pool(const ManagerPoolOptions& options, Initializer,
+                               const Args&... args) const {
+    detail::require_stateless<Initializer>();
+    using Task = detail::ApplyAsTask<Initializer, detail::Stored<Args>...>;
+    return make<PoolProxy>("Pool", [&](Encoder& out) {
+      encode(out, options);
+      out.text(detail::applied_name<Task>());
+      detail::put_item<detail::Stored<Args>...>(out, args...);
+    });
+  }
+  template <class Initializer, class... Args>
+  [[nodiscard]] PoolProxy Pool(int processes, Initializer initializer, const Args&... args) const {
+    return Pool(ManagerPoolOptions{.processes = processes}, initializer, args...);
+  }
 
  private:
   template <class Proxy, class T, class Values>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -16,12 +17,25 @@
 #include "mp/detail/jobs.hpp"
 #include "mp/detail/named_task.hpp"
 #include "mp/detail/remote_stream.hpp"
+#include "mp/on_worker_death.hpp"
 #include "mp/pool_options.hpp"
 #include "mp/result_proxies.hpp"
 #include "mp/results.hpp"
+#include "mp/timeout.hpp"
 
 /// A pool of workers that lives in a manager's server.
 namespace mp {
+
+/// The keyword arguments of a manager's `Pool()`: those of PoolOptions that
+/// another process can be told.
+struct ManagerPoolOptions {
+  std::optional<int> processes = {};         ///< Empty: the server's process_cpu_count().
+  std::optional<int> maxtasksperchild = {};  ///< A worker is replaced after so many tasks.
+  OnWorkerDeath on_worker_death = on_worker_death::fail;
+  std::uint64_t max_rss = 0;                 ///< Of a worker; see PoolOptions.
+  Timeout timeout = {};                      ///< How long a task may run; see ApplyOptions.
+  Duration grace = std::chrono::seconds(1);  ///< From SIGTERM to SIGKILL.
+};
 
 /// The results of an imap of a manager's pool, as Results are a pool's.
 template <class R>
@@ -34,8 +48,7 @@ using RemoteResults = Results<R, detail::RemoteStream<R>>;
 /// `mp::by_name<f>`. They run in workers, which are children of the server and
 /// may use proxies of any manager with the server's authkey. The pool ends, as
 /// by terminate(), when the last proxy of it and of its unfinished results is
-/// gone. Python has more: callbacks, which would run in the server; an
-/// initializer, which a function can call itself.
+/// gone. Callbacks, which Python's would run in the server, are missing.
 class PoolProxy : public BaseProxy {
  public:
   static constexpr const char* default_type_id = "Pool";
