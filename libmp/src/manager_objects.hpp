@@ -123,7 +123,8 @@ class Call {
   /// A position in a sequence of `size`, negative from its end; IndexError
   /// `<what> index out of range`.
   std::size_t index(std::size_t size, const char* what);
-  ObjectPtr object();
+  ObjectPtr object() { return object(args_.number<std::uint64_t>()); }
+  ObjectPtr object(std::uint64_t id);
   /// -1 is none.
   std::optional<std::chrono::steady_clock::time_point> deadline();
   void give(const Element& element) { give(element, result_); }

@@ -16,6 +16,7 @@
 
 #include "manager_client.hpp"
 #include "manager_pool.hpp"
+#include "manager_results.hpp"
 #include "manager_tasks.hpp"
 #include "mp/logging.hpp"
 #include "mp/pool_proxies.hpp"
@@ -42,77 +43,6 @@ ServedPool::~ServedPool() {
 
 namespace {
 
-// --- AsyncResult ---------------------------------------------------------------
-
-class ResultObject final : public ManagedObject {
- public:
-  ResultObject(bool is_map, std::uint64_t signature, std::shared_ptr<ServedPool> pool)
-      : ManagedObject(is_map ? "MapResult" : "AsyncResult", signature),
-        is_map_(is_map),
-        pool_(std::move(pool)) {}
-
-  void call(std::string_view method, Call& call) override {
-    static const Methods<ResultObject> methods{{"get", &ResultObject::get},
-                                               {"wait", &ResultObject::wait},
-                                               {"ready", &ResultObject::ready},
-                                               {"successful", &ResultObject::successful}};
-    call_method(*this, methods, method, call);
-  }
-
-  [[nodiscard]] std::string text() const override {
-    return !ready_ ? "pending" : error_ ? "failed" : "ready";
-  }
-
-  void settle(std::vector<std::string> values, std::exception_ptr error) {
-    values_ = std::move(values);
-    error_ = std::move(error);
-    ready_ = true;
-    pool_.reset();
-    waiters_.wake();
-  }
-
- private:
-  bool write(Encoder& out) const {
-    if (!ready_) return false;
-    if (error_) std::rethrow_exception(error_);
-    if (is_map_) out.number<std::uint64_t>(values_.size());
-    for (const std::string& value : values_) out.bytes(value.data(), value.size());
-    return true;
-  }
-
-  void get(Call& call) {
-    const auto deadline = call.deadline();
-    if (write(call.result())) return;
-    call.park(
-        waiters_, shared_from_this(), deadline, [this](Encoder& out) { return write(out); },
-        [](Encoder&) -> bool { throw TimeoutError("the result is not ready"); });
-  }
-  void wait(Call& call) {
-    const auto deadline = call.deadline();
-    if (ready_) return call.result().number(true);
-    const auto tell = [this](Encoder& out) {
-      if (ready_) out.number(true);
-      return ready_;
-    };
-    call.park(waiters_, shared_from_this(), deadline, tell, [](Encoder& out) {
-      out.number(false);
-      return true;
-    });
-  }
-  void ready(Call& call) { call.result().number(ready_); }
-  void successful(Call& call) {
-    if (!ready_) throw ValueError("the result is not ready");
-    call.result().number(error_ == nullptr);
-  }
-
-  const bool is_map_;
-  std::shared_ptr<ServedPool> pool_;  // Until the result is there.
-  bool ready_ = false;
-  std::vector<std::string> values_;
-  std::exception_ptr error_;
-  WaitQueue waiters_;
-};
-
 // --- Pool ----------------------------------------------------------------------
 
 class PoolObject final : public ManagedObject {
@@ -121,11 +51,10 @@ class PoolObject final : public ManagedObject {
       : ManagedObject("Pool"), served_(std::move(pool)) {}
 
   void call(std::string_view method, Call& call) override {
-    static const Methods<PoolObject> methods{{"start", &PoolObject::start},
-                                             {"imap", &PoolObject::imap},
-                                             {"close", &PoolObject::close},
-                                             {"terminate", &PoolObject::terminate},
-                                             {"join", &PoolObject::join}};
+    static const Methods<PoolObject> methods{
+        {"start", &PoolObject::start},         {"notices", &PoolObject::notices},
+        {"imap", &PoolObject::imap},           {"close", &PoolObject::close},
+        {"terminate", &PoolObject::terminate}, {"join", &PoolObject::join}};
     call_method(*this, methods, method, call);
   }
 
@@ -134,18 +63,27 @@ class PoolObject final : public ManagedObject {
  private:
   [[nodiscard]] WorkersOfServer& pool() const { return *served_->pool(); }
 
+  void notices(Call& call) {
+    const auto notices = ManagedObject::make<NoticesObject>();
+    call.give_object(notices, notices->kind());
+  }
+
   // Hands out one function on any number of arguments.
   void start(Call& call) {
+    Notice notice = take_notice(call);
     const auto is_map = call.args().number<bool>();
     const auto chunksize = call.args().number<std::int64_t>();
+    const Timeout limit = task_limit(call);
     const auto signature = call.args().number<std::uint64_t>();
     const std::string name = call.args().text();
     const AppliedFunction function = Call::require_applied(name, AppliedTo::task).function;
     std::vector<std::string> items;
     for (const Element& item : call.elements()) items.emplace_back(item.bytes.view());
-    const auto result = ManagedObject::make<ResultObject>(is_map, signature, served_);
+    const auto result =
+        ManagedObject::make<ResultObject>(is_map, signature, served_, std::move(notice));
     MapOptions<std::vector<std::string>> options;
     if (chunksize != 0) options.chunksize = static_cast<int>(chunksize);
+    options.timeout = limit;
     // In the pool's thread: only the server's own may touch objects.
     const auto settle = [errands = &served_->errands(), weak = std::weak_ptr(result)](
                             std::vector<std::string> values, std::exception_ptr error) {

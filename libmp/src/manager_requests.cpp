@@ -220,8 +220,8 @@ std::size_t Call::index(std::size_t size, const char* what) {
   return static_cast<std::size_t>(at);
 }
 
-ObjectPtr Call::object() {
-  auto object = server_.find(args_.number<std::uint64_t>());
+ObjectPtr Call::object(std::uint64_t id) {
+  auto object = server_.find(id);
   if (!object) throw RuntimeError("the manager has no object of that number any more");
   return object;
 }

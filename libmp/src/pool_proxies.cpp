@@ -7,16 +7,27 @@
 namespace mp {
 
 bool detail::ResultProxy::wait(Timeout timeout) const {
-  auto call = request("wait", wire_timeout(timeout));
+  const Deadline deadline(timeout);
+  if (told_ && !told_->wait(deadline)) return false;
+  auto call = request("wait", wire_timeout(deadline.remaining()));
   return call.result().number<bool>();
 }
 bool detail::ResultProxy::ready() const {
+  if (told_ && !told_->done()) return false;
   auto call = request("ready");
   return call.result().number<bool>();
 }
 bool detail::ResultProxy::successful() const {
+  if (told_ && !told_->done()) throw ValueError("the result is not ready");
   auto call = request("successful");
   return call.result().number<bool>();
+}
+
+Timeout detail::ResultProxy::after_callbacks(Timeout timeout) const {
+  if (!told_) return timeout;
+  const Deadline deadline(timeout);
+  if (!told_->wait(deadline)) throw TimeoutError("the result is not ready");
+  return deadline.remaining();
 }
 
 PoolProxy::PoolProxy(std::shared_ptr<detail::ProxyState> state)
@@ -25,13 +36,15 @@ bool PoolProxy::join(Timeout timeout) const {
   auto call = request("join", detail::wire_timeout(timeout));
   return call.result().number<bool>();
 }
-detail::RemoteCall PoolProxy::starting(bool is_map, std::int64_t chunksize, std::uint64_t signature,
-                                       const char* name) const {
+detail::RemoteCall PoolProxy::starting(const Start& start,
+                                       const detail::CallbackTicket& ticket) const {
   return detail::RemoteCall(shared_state(), "start", [&](Encoder& out) {
-    out.number(is_map);
-    out.number(chunksize);
-    out.number(signature);
-    out.text(name);
+    ticket.write(out);
+    out.number(start.is_map);
+    out.number(start.chunksize);
+    out.number(detail::wire_timeout(start.limit));
+    out.number(start.signature);
+    out.text(start.name);
   });
 }
 std::shared_ptr<detail::ProxyState> PoolProxy::started(detail::RemoteCall& call) const {

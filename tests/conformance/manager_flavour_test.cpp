@@ -346,6 +346,24 @@ TEST_P(ManagerFlavour, pool__map_async__manager) {
   EXPECT_FALSE(failing.successful());
 }
 
+TEST_P(ManagerFlavour, pool__map_async_callbacks__manager) {
+  auto pool = manager.Pool(4);
+  std::vector<std::vector<int>> values;
+  pool.map_async({.callback = [&](const std::vector<int>& all) { values.push_back(all); }},
+                 by_name<square>, numbers(2))
+      .wait();
+  EXPECT_EQ(values, (std::vector<std::vector<int>>{{0, 1}}));
+  int failures = 0;
+  pool.map_async({.error_callback =
+                      [&](const std::exception_ptr& error) {
+                        ++failures;
+                        EXPECT_THROW(std::rethrow_exception(error), mp::ValueError);
+                      }},
+                 by_name<refuse>, std::vector<int>{3})
+      .wait();
+  EXPECT_EQ(failures, 1);
+}
+
 TEST_P(ManagerFlavour, pool__map_empty_with_chunksize__manager) {
   auto pool = manager.Pool(2);
   EXPECT_EQ(pool.map_async(by_name<square>, std::vector<int>(), 1).get(patience),

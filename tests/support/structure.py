@@ -36,8 +36,8 @@ ROOMS = [
     (5, "futures", "futures"),
     (5, "managers", "managers manager_* managed server_limits remote text base_proxy "
                     "managed_element indexed_proxy list_proxy dict_proxy set_proxy "
-                    "namespace_proxy proxies sync_proxies pool_proxies result_proxies remote_stream named_task "
-                    "shared_memory_manager"),
+                    "namespace_proxy proxies sync_proxies pool_proxies result_proxies "
+                    "remote_stream result_callbacks named_task shared_memory_manager"),
 ]
 EVERYTHING = "mp"  # The header that is all of libmp.
 FORWARD = re.compile(r"^namespace [\w:]+ \{\n(?:(?:class|struct|template|enum).*\n)+\}\n", re.MULTILINE)

@@ -48,7 +48,12 @@ using RemoteResults = Results<R, detail::RemoteStream<R>>;
 /// `mp::by_name<f>`. They run in workers, which are children of the server and
 /// may use proxies of any manager with the server's authkey. The pool ends, as
 /// by terminate(), when the last proxy of it and of its unfinished results is
-/// gone. Callbacks, which Python's would run in the server, are missing.
+/// gone.
+///
+/// Callbacks run here, in a thread of this process's, one at a time, before the
+/// result is ready for who asked for it; so what they refer to must be there
+/// until then. The thread has the results that it is to tell of: they are
+/// awaited though nobody else has them. Python runs callbacks in the server.
 class PoolProxy : public BaseProxy {
  public:
   static constexpr const char* default_type_id = "Pool";
@@ -61,16 +66,27 @@ class PoolProxy : public BaseProxy {
     return apply_async(fn, args...).get();
   }
   template <class Function, class... Args>
-  auto apply_async(Function, const Args&... args) const {
+  auto apply_async(Function fn, const Args&... args) const {
+    return apply_async(ApplyOptions<detail::TaskResult<Function, Args...>>(), fn, args...);
+  }
+  /// `pool.apply_async({.callback = print}, mp::by_name<square>, 7)`
+  template <class Function, class... Args>
+  auto apply_async(ApplyOptions<detail::TaskResult<Function, Args...>> options, Function,
+                   const Args&... args) const {
     detail::require_stateless<Function>();
     using detail::Stored;
-    using Result = detail::AppliedResult<Function, Stored<Args>&...>;
+    using Result = detail::TaskResult<Function, Args...>;
     using Task = detail::ApplyAsTask<Function, Stored<Args>...>;
-    auto call =
-        starting(false, 0, detail::result_signature<Result>(), detail::applied_name<Task>());
+    auto ticket = ticket_for(options);
+    auto call = starting({.is_map = false,
+                          .chunksize = 0,
+                          .limit = options.timeout,
+                          .signature = detail::result_signature<Result>(),
+                          .name = detail::applied_name<Task>()},
+                         ticket);
     call.args().template number<std::uint64_t>(1);
     detail::put_item<Stored<Args>...>(call.args(), args...);
-    return AsyncResultProxy<Result>(started(call));
+    return finish<AsyncResultProxy<Result>>(call, ticket, options);
   }
 
   /// f of each item, in the order of the items. All are run even if one
@@ -84,9 +100,14 @@ class PoolProxy : public BaseProxy {
     return map_async(fn, std::vector<T>(items), chunksize).get();
   }
   template <class Function, std::ranges::sized_range Items>
-  auto map_async(Function, const Items& items, std::optional<int> chunksize = {}) const {
-    using Item = detail::Stored<std::ranges::range_value_t<Items>>;
-    return start_map<Function, Item>(items, chunksize, std::type_identity<std::tuple<Item>>());
+  auto map_async(Function fn, const Items& items, std::optional<int> chunksize = {}) const {
+    return start_map<false>({.chunksize = chunksize}, fn, items);
+  }
+  /// `pool.map_async({.chunksize = 8, .callback = print}, mp::by_name<f>, items)`
+  template <class Function, std::ranges::sized_range Items>
+  auto map_async(MapOptions<detail::MapTaskResult<Function, Items, false>> options, Function fn,
+                 const Items& items) const {
+    return start_map<false>(std::move(options), fn, items);
   }
   /// The same for items that are tuples of arguments.
   template <class Function, std::ranges::sized_range Items>
@@ -94,9 +115,13 @@ class PoolProxy : public BaseProxy {
     return starmap_async(fn, items, chunksize).get();
   }
   template <class Function, std::ranges::sized_range Items>
-  auto starmap_async(Function, const Items& items, std::optional<int> chunksize = {}) const {
-    using Item = std::ranges::range_value_t<Items>;
-    return start_map<Function, Item>(items, chunksize, std::type_identity<Item>());
+  auto starmap_async(Function fn, const Items& items, std::optional<int> chunksize = {}) const {
+    return start_map<true>({.chunksize = chunksize}, fn, items);
+  }
+  template <class Function, std::ranges::sized_range Items>
+  auto starmap_async(MapOptions<detail::MapTaskResult<Function, Items, true>> options, Function fn,
+                     const Items& items) const {
+    return start_map<true>(std::move(options), fn, items);
   }
 
   /// f of each item, one by one, in order; the input is read as the results
@@ -140,28 +165,48 @@ class PoolProxy : public BaseProxy {
   [[nodiscard]] std::string repr() const { return describe("PoolProxy"); }
 
  private:
-  [[nodiscard]] detail::RemoteCall starting(bool is_map, std::int64_t chunksize,
-                                            std::uint64_t signature, const char* name) const;
+  struct Start {
+    bool is_map;
+    std::int64_t chunksize;  // 0: by measured time.
+    Timeout limit;
+    std::uint64_t signature;
+    const char* name;
+  };
+  [[nodiscard]] detail::RemoteCall starting(const Start& start,
+                                            const detail::CallbackTicket& ticket) const;
   [[nodiscard]] std::shared_ptr<detail::ProxyState> started(detail::RemoteCall& call) const;
   static std::int64_t checked_chunksize(std::optional<int> chunksize);
 
-  template <class Function, class Item, class Items, class... Args>
-  auto start_map(const Items& items, std::optional<int> chunksize,
-                 std::type_identity<std::tuple<Args...>>) const {
+  // Before the task is handed out: it may be done at once.
+  template <class Options>
+  [[nodiscard]] detail::CallbackTicket ticket_for(const Options& options) const {
+    if (!options.callback && !options.error_callback) return {};
+    return detail::CallbackTicket::take(shared_state());
+  }
+  template <class Proxy, class Options>
+  [[nodiscard]] Proxy finish(detail::RemoteCall& call, detail::CallbackTicket& ticket,
+                             Options& options) const {
+    Proxy result(started(call));
+    if (ticket) detail::tell_when_done(result, ticket, options);
+    return result;
+  }
+
+  template <bool Star, class Function, class Items>
+  auto start_map(MapOptions<detail::MapTaskResult<Function, Items, Star>> options, Function,
+                 const Items& items) const {
     detail::require_stateless<Function>();
-    using Result = detail::AppliedResult<Function, Args&...>;
-    auto call = starting(true, checked_chunksize(chunksize), detail::result_signature<Result>(),
-                         detail::applied_name<detail::ApplyAsTask<Function, Args...>>());
+    using Task = detail::MapTask<Function, Items, Star>;
+    const std::int64_t chunksize = checked_chunksize(options.chunksize);
+    auto ticket = ticket_for(options);
+    auto call = starting({.is_map = true,
+                          .chunksize = chunksize,
+                          .limit = options.timeout,
+                          .signature = detail::result_signature<typename Task::Result>(),
+                          .name = detail::applied_name<typename Task::Applied>()},
+                         ticket);
     call.args().template number<std::uint64_t>(std::ranges::size(items));
-    for (const auto& item : items) {
-      if constexpr (std::is_same_v<Item, std::tuple<Args...>>) {
-        std::apply([&](const auto&... each) { detail::put_item<Args...>(call.args(), each...); },
-                   item);
-      } else {
-        detail::put_item<Args...>(call.args(), item);
-      }
-    }
-    return MapResultProxy<Result>(started(call));
+    for (const auto& item : items) Task::put(call.args(), item);
+    return finish<MapResultProxy<typename Task::Result>>(call, ticket, options);
   }
 
   struct StartedImap {
