@@ -146,6 +146,7 @@ class CallJob final : public Job, public FutureState<R> {
   Callbacks<R> callbacks;
   std::function<R()> here;  ///< For threads.
 
+  CallJob();
   std::size_t deliver(std::size_t, std::size_t, Decoder& in) override {
     try {
       return finish_with(decode_result<R>(in));
@@ -190,6 +191,11 @@ class CallJob final : public Job, public FutureState<R> {
     return 0;
   }
 };
+
+// Not defaulted above: where it is, make_shared() first writes zeros over all
+// of it, the encoders' kilobyte included.
+template <class R>
+CallJob<R>::CallJob() = default;
 
 /// The values of a map, all of them: nothing for functions that return nothing.
 template <class R>
