@@ -242,7 +242,8 @@ void ProcessEngine::rebalance() {
     WorkerLane* busiest = nullptr;
     for (const auto& lane : lanes_) {
       if (!lane->has_started() && !idle->has_started()) continue;
-      // What it is about to begin needs nobody else.
+      // What it is at, or about to begin, needs nobody else; nor a look at its cursor.
+      if (lane->has_started() && lane->tasks().size() < 2) continue;
       const std::size_t next = lane->has_started() && lane->current() == nullptr ? 1 : 0;
       if (lane->waiting() <= next) continue;
       if (busiest == nullptr || lane->waiting() > busiest->waiting()) busiest = lane.get();
