@@ -122,10 +122,16 @@ bool Lane::begin_task() {
   std::uint64_t cursor = lane.cursor.load(std::memory_order_seq_cst);
   while (low_half(cursor) != high_half(cursor)) {
     const std::uint32_t begun = low_half(cursor);
+    // On their way while the cursor is claimed: the entry, and where the bytes
+    // of a task lie that came alone.
+    __builtin_prefetch(&lane.tasks[begun % LaneHeader::depth]);
+    __builtin_prefetch(memory_.task_arena());
     if (!lane.cursor.compare_exchange_weak(cursor, pack(begun + 1, high_half(cursor)),
                                            std::memory_order_acq_rel)) {
       continue;
     }
+    // While the task runs.
+    prefetch_for_write(&lane.results[committed_ % LaneHeader::depth]);
     task_ = lane.tasks[begun % LaneHeader::depth];
     spilled_task_.reset();
     lane.open.store(0, std::memory_order_relaxed);

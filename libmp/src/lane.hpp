@@ -163,6 +163,16 @@ class LaneMemory {
   SharedMapping mapping_;
 };
 
+/// Has the line fetched from the core that has it, to be written soon, while
+/// other things are done.
+inline void prefetch_for_write(const void* line) noexcept {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(line)));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
 inline std::uint64_t pack(std::uint32_t low, std::uint32_t high) noexcept {
   return std::uint64_t{high} << 32U | low;
 }
@@ -181,7 +191,7 @@ std::int64_t monotonic_now() noexcept;
 template <class Found>
 bool linger(std::int64_t nanoseconds, Found found) {
   if (!has_several_cores()) return false;
-  constexpr int first_looks = 40;  // For about as long as a short answer takes.
+  constexpr int first_looks = 120;  // For about as long as a short answer takes.
   for (int i = 0; i < first_looks; ++i) {
     if (found()) return true;
     spin_pause();

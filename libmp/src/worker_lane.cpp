@@ -195,6 +195,11 @@ WorkerLane::Took WorkerLane::drain(Batch& batch) {
     if (!doomed) read_entry(entry, batch, took);
     if (entry.place != ResultEntry::Place::here) untold_bytes_ += entry.size;
   }
+  // For the next task, while the results of these are told.
+  if (took.tasks != 0 && tasks_.empty()) {
+    prefetch_for_write(&header().tasks[offered_ % LaneHeader::depth]);
+    prefetch_for_write(memory_.task_arena());
+  }
   if (taken_ - told_ >= most_untold || untold_bytes_ >= most_untold_bytes ||
       lane.wants_room.load(std::memory_order_seq_cst) != 0) {
     tell_taken();
