@@ -4,6 +4,7 @@
 #include <iterator>
 #include <numeric>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include <mp/detail/os.hpp>
@@ -50,6 +51,35 @@ struct ThrowingRange {
   [[nodiscard]] std::default_sentinel_t end() const { return {}; }
   [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(length); }
 };
+
+/// 0, 1, 2 … made into items, for ever; counts what was asked for.
+template <class Make>
+struct Endless {
+  Make make;
+  int* pulled;
+  struct iterator {
+    using value_type = std::invoke_result_t<Make&, int>;
+    using difference_type = std::ptrdiff_t;
+    Endless* from = nullptr;
+    int at = 0;
+    value_type operator*() const {
+      ++*from->pulled;
+      return from->make(at);
+    }
+    iterator& operator++() {
+      ++at;
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return false; }
+  };
+  iterator begin() { return {this, 0}; }
+  [[nodiscard]] std::default_sentinel_t end() const { return {}; }
+};
+template <class Make>
+Endless<Make> endless(Make make, int& pulled) {
+  return {make, &pulled};
+}
 
 /// Whether it does before the patience is over.
 template <class Condition>

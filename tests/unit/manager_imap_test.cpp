@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <iterator>
 #include <memory>
 #include <mp/mp.hpp>
 #include <stdexcept>
@@ -24,6 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 using mp::by_name;
 using mp::test::comes_true;
+using mp::test::endless;
 using mp::test::numbers;
 using mp::test::patience;
 using mp::test::squares;
@@ -68,34 +68,6 @@ struct OneWay {
   }
 };
 
-// 0, 1, 2 … made into items, for ever; counts what was asked for.
-template <class Make>
-struct Endless {
-  Make make;
-  int* pulled;
-  struct iterator {
-    using value_type = std::invoke_result_t<Make&, int>;
-    using difference_type = std::ptrdiff_t;
-    Endless* from = nullptr;
-    int at = 0;
-    value_type operator*() const {
-      ++*from->pulled;
-      return from->make(at);
-    }
-    iterator& operator++() {
-      ++at;
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    bool operator==(std::default_sentinel_t) const { return false; }
-  };
-  iterator begin() { return {this, 0}; }
-  [[nodiscard]] std::default_sentinel_t end() const { return {}; }
-};
-template <class Make>
-Endless<Make> endless(Make make, int& pulled) {
-  return {make, &pulled};
-}
 int itself(int x) { return x % 1000; }
 
 template <class Results>

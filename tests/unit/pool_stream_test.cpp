@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <iterator>
 #include <latch>
 #include <memory>
 #include <ranges>
@@ -23,10 +22,12 @@
 
 #include "children.hpp"
 #include "forked.hpp"
+#include "pools.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
+using mp::test::endless;
 using mp::test::Forked;
 using mp::test::patience;
 
@@ -34,34 +35,6 @@ int square(int x) { return x * x; }
 int negate(bool x) { return x ? 0 : 1; }
 [[maybe_unused]] std::size_t length(const std::string& text) { return text.size(); }
 
-// 0, 1, 2 … made into items, for ever; counts what was asked for.
-template <class Make>
-struct Endless {
-  Make make;
-  int* pulled;
-  struct iterator {
-    using value_type = std::invoke_result_t<Make&, int>;
-    using difference_type = std::ptrdiff_t;
-    Endless* from = nullptr;
-    int at = 0;
-    value_type operator*() const {
-      ++*from->pulled;
-      return from->make(at);
-    }
-    iterator& operator++() {
-      ++at;
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    bool operator==(std::default_sentinel_t) const { return false; }
-  };
-  iterator begin() { return {this, 0}; }
-  [[nodiscard]] std::default_sentinel_t end() const { return {}; }
-};
-template <class Make>
-Endless<Make> endless(Make make, int& pulled) {
-  return {make, &pulled};
-}
 int itself(int x) { return x; }
 
 class PoolStreamTest : public mp::test::EachMethod {};
