@@ -136,7 +136,7 @@ bool Lane::begin_task() {
     spilled_task_.reset();
     lane.open.store(0, std::memory_order_relaxed);
     lane.open_first.store(0, std::memory_order_relaxed);
-    lane.begun_at.store(monotonic_now(), std::memory_order_relaxed);
+    lane.begun_at.store(now_ != 0 ? now_ : monotonic_now(), std::memory_order_relaxed);
     lane.task.store(task_.id, std::memory_order_release);
     return true;
   }
@@ -157,7 +157,11 @@ const TaskEntry* Lane::next() {
       return low_half(cursor) != high_half(cursor) ||
              lane.closing.load(std::memory_order_relaxed) != 0;
     };
-    if (linger(shortest_look, found) || spin_(found)) continue;
+    // A look at the clock takes about as long as a pause does, and the task that
+    // comes need not wait for one.
+    if (linger(shortest_look, found, [&] { now_ = monotonic_now(); })) continue;
+    now_ = 0;
+    if (spin_(found)) continue;
     // Not before: what follows at once makes the bell needless.
     ring_if_wanted(true);
     sleep();

@@ -187,22 +187,23 @@ inline std::uint32_t high_half(std::uint64_t word) noexcept {
 std::int64_t monotonic_now() noexcept;
 
 /// Calls `found` for so many nanoseconds, or until it returns true: always a
-/// moment, shorter than it takes to fall asleep and be woken.
-template <class Found>
-bool linger(std::int64_t nanoseconds, Found found) {
+/// moment, shorter than it takes to fall asleep and be woken. `pause` is what is
+/// done between one look and the next.
+template <class Found, class Pause = void (*)()>
+bool linger(std::int64_t nanoseconds, Found found, Pause pause = spin_pause) {
   if (!has_several_cores()) return false;
   constexpr int first_looks = 120;  // For about as long as a short answer takes.
   for (int i = 0; i < first_looks; ++i) {
     if (found()) return true;
-    spin_pause();
+    pause();
   }
   const std::int64_t end = monotonic_now() + nanoseconds;
   do {
     // On a busy machine the other side may be waiting for this very core.
     ::sched_yield();
     for (int i = 0; i < 8; ++i) {
+      pause();
       if (found()) return true;
-      spin_pause();
     }
   } while (monotonic_now() < end);
   return false;
@@ -227,6 +228,9 @@ class Lane {
   /// Commits `size` bytes of the room, or any other bytes.
   void commit_room(ResultEntry entry, std::uint64_t size);
   void commit(ResultEntry entry, std::span<const std::byte> bytes);
+  /// The monotonic clock at the end of a task. The next one, if it is there
+  /// already, begins then.
+  std::int64_t end_time() noexcept { return now_ = monotonic_now(); }
   /// Makes the pool look, whether it asked to be told or not.
   void ring();
 
@@ -251,6 +255,7 @@ class Lane {
   std::uint32_t freed_ = 0;
   std::uint64_t spilled_ = 0;  // Where the next spilled record goes.
   std::uint64_t room_at_ = 0;
+  std::int64_t now_ = 0;  // The clock's last reading, if that is a moment ago; else 0.
   TaskEntry task_;
   std::optional<std::vector<std::byte>> spilled_task_;
   AdaptiveSpin spin_;

@@ -237,13 +237,17 @@ bool ProcessEngine::is_held_up(const WorkerLane& lane) const {
 // A worker without a task takes over half of what waits behind another's, or as
 // much as it may still have.
 void ProcessEngine::rebalance() {
+  // What a worker is at, or about to begin, needs nobody else; nor a look at its cursor.
+  const auto has_spare_tasks = [](const auto& lane) {
+    return lane->tasks().size() >= (lane->has_started() ? 2 : 1);
+  };
+  if (std::none_of(lanes_.begin(), lanes_.end(), has_spare_tasks)) return;
   for (const auto& idle : lanes_) {
     if (!idle->tasks().empty() || !idle->may_take()) continue;
     WorkerLane* busiest = nullptr;
     for (const auto& lane : lanes_) {
       if (!lane->has_started() && !idle->has_started()) continue;
-      // What it is at, or about to begin, needs nobody else; nor a look at its cursor.
-      if (lane->has_started() && lane->tasks().size() < 2) continue;
+      if (!has_spare_tasks(lane)) continue;
       const std::size_t next = lane->has_started() && lane->current() == nullptr ? 1 : 0;
       if (lane->waiting() <= next) continue;
       if (busiest == nullptr || lane->waiting() > busiest->waiting()) busiest = lane.get();
