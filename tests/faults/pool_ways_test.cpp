@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <latch>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -167,6 +168,27 @@ TEST(ExecutorWays, WorkersThatRetireBeforeTheBacklogIsDoneAreReplaced) {
 TEST(ExecutorWays, TwentyThousandSubmitsBlockNobody) {
   ProcessPoolExecutor executor(2);
   expect_squares(submit_many(executor, 20'000));
+}
+
+std::optional<mp::Event> gate;
+void bring(const mp::Event& event) { gate = event; }
+void pass_gate() { gate->wait(); }
+
+// The callback is over when they are: else both would wait for ever.
+TEST(ExecutorWays, SubmitsDoNotWaitForACallback) {
+  const mp::Event open;
+  ProcessPoolExecutor executor({.max_workers = 2}, bring, open);
+  std::latch calling_back(1);
+  std::latch over(1);
+  executor.submit(pass_gate).add_done_callback([&](const auto&) {
+    calling_back.count_down();
+    over.wait();
+  });
+  open.set();
+  calling_back.wait();
+  const auto futures = submit_many(executor, 20'000);
+  over.count_down();
+  expect_squares(futures);
 }
 
 TEST(ExecutorWays, ForkedWorkersAreReplacedWhileThreadsRun) {
