@@ -18,6 +18,10 @@
 
 namespace mp::detail {
 
+/// About what it takes to wake a sleeping process; and for how long results
+/// may lie until the bell is rung, if others follow.
+inline constexpr double wake_nanoseconds = 20'000;
+
 /// One lane to each worker process, and one thread that serves them while
 /// nobody else does.
 ///
@@ -82,7 +86,7 @@ class ProcessEngine final : public Engine {
   void sign_off() noexcept;
   static void end_program();
 
-  // --- handing out and reading (process_engine.cpp) ---
+  // --- starting and handing out (process_engine.cpp) ---
   std::unique_ptr<WorkerLane> start_worker();
   void start_on_demand();
   /// To the others; where all has come to an end meanwhile, its own is seen to.
@@ -90,14 +94,6 @@ class ProcessEngine final : public Engine {
   static void end_worker(WorkerLane& lane, bool kill);
   /// Those that were started, where nothing can serve them.
   void end_unserved();
-  /// Reads what there is, hands out what is pending; tells the jobs. True if
-  /// there was anything to read.
-  bool work();
-  bool work(std::unique_lock<ForkSafeMutex> lock);
-  void read_lanes(Batch& batch);
-  void count(const Batch& batch);
-  void tell(Batch& batch);
-  static std::size_t deliver(const Completion& result, std::span<const std::byte> bytes);
   void feed();
   bool let_go();
   [[nodiscard]] WorkerLane* shortest_lane(std::size_t most) const;
@@ -106,6 +102,17 @@ class ProcessEngine final : public Engine {
   [[nodiscard]] bool is_held_up(const WorkerLane& lane) const;
   bool put(WorkerLane& lane, Share share);
   [[nodiscard]] std::size_t depth() const;
+
+  // --- reading, and waiting for it (process_results.cpp) ---
+  /// Reads what there is, hands out what is pending; tells the jobs. True if
+  /// there was anything to read.
+  bool work();
+  bool work(std::unique_lock<ForkSafeMutex> lock);
+  void read_lanes(Batch& batch);
+  void requeue_given_back(Batch& batch);
+  void count(const Batch& batch);
+  void tell(Batch& batch);
+  static std::size_t deliver(const Completion& result, std::span<const std::byte> bytes);
   [[nodiscard]] bool any_news() const;
   /// Arms the lanes that have tasks; false if there is news already.
   bool arm();
@@ -138,7 +145,6 @@ class ProcessEngine final : public Engine {
   void replace_workers();
   void break_pool(const std::exception_ptr& reason);
   void end_everything(const std::exception_ptr& error, bool kill);
-  void requeue_given_back(Batch& batch);
   [[nodiscard]] std::size_t wanted_workers() const;
 
   const int share_;  ///< Of the processors, for each worker: the size of pools it makes.
