@@ -30,8 +30,8 @@ ROOMS = [
     (4, "shared_memory", "shared_memory shareable_list segment_guardian"),
     (5, "workers", "progress task_progress future_state completion item_run jobs "
                    "make_jobs stream stream_rules window input results on_worker_death lane worker worker_* workers "
-                   "workers_impl process_engine process_results process_engines process_burial process_service interrupt "
-                   "thread_engine"),
+                   "workers_impl process_engine process_results process_engines process_burial "
+                   "process_service interrupt thread_engine"),
     (5, "pool", "pool pool_options"),
     (5, "futures", "futures"),
     (5, "managers", "managers manager_* managed server_limits remote text base_proxy "
