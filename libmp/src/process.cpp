@@ -276,7 +276,7 @@ std::string Process::repr_class() const {
 std::string Process::repr() const {
   const ProcessState& state = this->state();
   using Kind = ProcessState::Kind;
-  std::string text = "<" + repr_class() + " name='" + name() + "'";
+  std::string text = fmt::format("<{} name='{}'", repr_class(), name());
   const bool mine = state.creator == detail::this_pid();
   if (state.kind == Kind::child && state.pid != 0 && !state.closed) {
     text += fmt::format(" pid={}", state.pid.load());
