@@ -262,6 +262,7 @@ void Lane::publish(const ResultEntry& entry) {
     if (lane.taken.load(std::memory_order_seq_cst) == taken) {
       futex_wait(lane.taken, taken, std::nullopt);
     }
+    now_ = 0;  // The next task does not begin before this wait has ended.
     lane.wants_room.store(0, std::memory_order_relaxed);
   }
   auto& line = lane.results[committed_ % LaneHeader::depth];
