@@ -22,6 +22,7 @@
 #include "../support/channel.hpp"
 #include "children.hpp"
 #include "forked.hpp"
+#include "gate.hpp"
 #include "lane.hpp"
 
 namespace {
@@ -187,14 +188,10 @@ TEST(PoolRacesOnce, AResultThatCannotBeReadIsAnErrorAndNoHang) {
 
 // --- cancelling ------------------------------------------------------------------
 
-std::unique_ptr<mp::Event> gate;
-void wait_at_gate() { gate->wait(); }
-
 TEST_P(PoolRaces, WhatHasNotBegunCanBeCancelledWhateverElseIsHandedOut) {
   const mp::Event open;
-  mp::futures::ProcessPoolExecutor executor(
-      1, [](const mp::Event& event) { gate = std::make_unique<mp::Event>(event); }, open);
-  auto blocks = executor.submit(wait_at_gate);
+  mp::futures::ProcessPoolExecutor executor(1, mp::test::bring_gate, open);
+  auto blocks = executor.submit(mp::test::wait_at_gate);
   while (!blocks.running()) std::this_thread::yield();
   std::latch both(2);
   std::jthread other([&](const std::stop_token& stop) {

@@ -17,6 +17,7 @@
 
 #include "children.hpp"
 #include "forked.hpp"
+#include "gate.hpp"
 
 namespace {
 
@@ -170,17 +171,13 @@ TEST(ExecutorWays, TwentyThousandSubmitsBlockNobody) {
   expect_squares(submit_many(executor, 20'000));
 }
 
-std::optional<mp::Event> gate;
-void bring(const mp::Event& event) { gate = event; }
-void pass_gate() { gate->wait(); }
-
 // The callback is over when they are: else both would wait for ever.
 TEST(ExecutorWays, SubmitsDoNotWaitForACallback) {
   const mp::Event open;
-  ProcessPoolExecutor executor({.max_workers = 2}, bring, open);
+  ProcessPoolExecutor executor({.max_workers = 2}, mp::test::bring_gate, open);
   std::latch calling_back(1);
   std::latch over(1);
-  executor.submit(pass_gate).add_done_callback([&](const auto&) {
+  executor.submit(mp::test::wait_at_gate).add_done_callback([&](const auto&) {
     calling_back.count_down();
     over.wait();
   });

@@ -13,7 +13,6 @@
 #include <latch>
 #include <memory>
 #include <numeric>
-#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -29,6 +28,7 @@
 #include "channel.hpp"
 #include "children.hpp"
 #include "forked.hpp"
+#include "gate.hpp"
 #include "pools.hpp"
 #include "processes.hpp"
 
@@ -233,11 +233,8 @@ TEST_P(PoolEndTest, AReplacedWorkerBlocksTheSignalsThatItsPoolsMakerDoes) {
 
 // --- tasks that are taken over ----------------------------------------------------
 
-// A worker's way to its gate, and a task that stays there until it is opened.
-std::optional<mp::Event> gate;
-void bring(const mp::Event& event) { gate = event; }
 int wait_at_the_gate() {
-  gate->wait();
+  mp::test::wait_at_gate();
   return ::getpid();
 }
 
@@ -255,7 +252,7 @@ int a_few_microseconds() {
 
 TEST_P(PoolEndTest, AShortTaskDoesNotWaitForALongOneWhileAWorkerSleeps) {
   const mp::Event open;
-  mp::Pool pool({.processes = 2}, bring, open);
+  mp::Pool pool({.processes = 2}, mp::test::bring_gate, open);
   auto held = pool.apply_async(wait_at_the_gate);
   ASSERT_TRUE(comes_true([&] { return held.progress().running == 1; }));
   for (int i = 0; i < 10; ++i) {
@@ -272,7 +269,7 @@ TEST_P(PoolEndTest, AShortTaskDoesNotWaitForALongOneWhileAWorkerSleeps) {
 TEST_P(PoolEndTest, AWorkerTakesOverNoMoreTasksThanItMayHave) {
   constexpr int most = 40;
   const mp::Event open;
-  mp::Pool pool({.processes = 2, .maxtasksperchild = most}, bring, open);
+  mp::Pool pool({.processes = 2, .maxtasksperchild = most}, mp::test::bring_gate, open);
   auto held = pool.apply_async(wait_at_the_gate);
   ASSERT_TRUE(comes_true([&] { return held.progress().running == 1; }));
   // All of these are the other worker's, and leave it one.

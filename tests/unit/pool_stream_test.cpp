@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstddef>
 #include <latch>
-#include <memory>
 #include <ranges>
 #include <sstream>
 #include <string>
@@ -22,6 +21,7 @@
 
 #include "children.hpp"
 #include "forked.hpp"
+#include "gate.hpp"
 #include "pools.hpp"
 
 namespace {
@@ -92,10 +92,8 @@ TEST_P(PoolStreamTest, QuickAnswersAreReadFurtherAhead) {
 
 // --- what is kept ------------------------------------------------------------------
 
-std::unique_ptr<mp::Event> gate;
-void receive_gate(const mp::Event& event) { gate = std::make_unique<mp::Event>(event); }
 std::size_t wait_for_gate(const std::vector<std::byte>& bytes) {
-  if (bytes.size() == 1) gate->wait();
+  if (bytes.size() == 1) mp::test::wait_at_gate();
   return bytes.size();
 }
 
@@ -128,7 +126,7 @@ TEST(ThreadStreamTest, ResultsThatOvertakeALongTaskLeaveNothingBehind) {
 TEST_P(PoolStreamTest, AssigningOverResultsDropsWhatTheyWaitFor) {
   const mp::Event open;
   int pulled = 0;
-  mp::Pool pool(1, receive_gate, open);
+  mp::Pool pool(1, mp::test::bring_gate, open);
   auto items = endless([](int) { return std::vector<std::byte>(1); }, pulled);
   auto results = pool.imap(wait_for_gate, items);
   const auto running = [&] { return pool.progress().running; };
