@@ -11,15 +11,21 @@
 namespace mp::detail {
 
 void Signal::change() noexcept {
-  value_.fetch_add(1, std::memory_order_seq_cst);
-  if (sleepers_.load(std::memory_order_seq_cst) != 0) futex_wake(value_, 1 << 30);
+  std::uint32_t word = word_.load(std::memory_order_relaxed);
+  while (!word_.compare_exchange_weak(word, (word & ~somebody_sleeps) + step,
+                                      std::memory_order_acq_rel)) {
+  }
+  // By its address only: it may be gone.
+  if ((word & somebody_sleeps) != 0) futex_wake(word_, 1 << 30);
 }
 
 bool Signal::wait(std::uint32_t seen, const Deadline& deadline) const {
-  while (value_.load(std::memory_order_acquire) == seen) {
-    sleepers_.fetch_add(1, std::memory_order_seq_cst);
-    const bool in_time = futex_wait(value_, seen, deadline.remaining());
-    sleepers_.fetch_sub(1, std::memory_order_relaxed);
+  while (value() == seen) {
+    std::uint32_t expected = seen;
+    const bool marked = word_.compare_exchange_strong(expected, seen | somebody_sleeps) ||
+                        expected == (seen | somebody_sleeps);
+    if (!marked) continue;
+    const bool in_time = futex_wait(word_, seen | somebody_sleeps, deadline.remaining());
     if (!in_time && deadline.passed()) return value() != seen;
   }
   return true;

@@ -18,22 +18,23 @@
 
 namespace mp::detail {
 
-/// A count that threads of one process wait on to change. Changing it costs a
-/// system call only while somebody sleeps.
+/// A count that threads of one process wait on to change; it begins at 0. Changing
+/// it costs a system call only while somebody sleeps. Who sees the change may
+/// destroy the signal: who made it touches it no more.
 class Signal {
  public:
   [[nodiscard]] std::uint32_t value() const noexcept {
-    return value_.load(std::memory_order_acquire);
+    return word_.load(std::memory_order_acquire) & ~somebody_sleeps;
   }
   void change() noexcept;
   /// False at the deadline, with the value still `seen`.
   bool wait(std::uint32_t seen, const Deadline& deadline) const;
 
  private:
-  // Both sequentially consistent: either the changer sees the sleeper, or the
-  // sleeper sees the change.
-  std::atomic<std::uint32_t> value_{0};
-  mutable std::atomic<std::uint32_t> sleepers_{0};
+  // One word, so that the changer learns of the sleepers by the change itself.
+  static constexpr std::uint32_t somebody_sleeps = 1;
+  static constexpr std::uint32_t step = 2;
+  mutable std::atomic<std::uint32_t> word_{0};
 };
 
 /// Told once when a future is done: what wait() and as_completed() hang on
