@@ -403,7 +403,9 @@ SharedMapping::~SharedMapping() {
 
 // The word names the fork generation of its holder, so a child that inherits
 // a taken mutex sees that the holder is not among its own threads.
-void ForkSafeMutex::lock() noexcept { lock_until(Deadline()); }
+void ForkSafeMutex::lock() noexcept {
+  if (!try_lock()) lock_until(Deadline());
+}
 
 bool ForkSafeMutex::lock_until(const Deadline& deadline) {
   const std::uint32_t mine = fork_generation() << 1;

@@ -140,6 +140,8 @@ struct Executable {
   Image image;
   const std::byte* begin = nullptr;  // Its code.
   const std::byte* end = nullptr;
+
+  [[nodiscard]] bool has(const void* address) const { return address >= begin && address < end; }
 };
 
 const Executable& executable() {
@@ -160,33 +162,29 @@ const Executable& executable() {
   return found;
 }
 
-std::optional<Image> image_of(const void* address) {
-  const Executable& self = executable();
-  if (address >= self.begin && address < self.end) return self.image;
-  return find_image([&](const dl_phdr_info& info) { return contains(info, address); });
-}
-
 }  // namespace
 
 void Encoder::code(const void* address) {
-  const auto image = image_of(address);
+  const auto place = [&](const Image& image) {
+    text(image.name);
+    number(image.build);
+    number(static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - image.base));
+  };
+  if (const Executable& self = executable(); self.has(address)) return place(self.image);
+  const auto image = find_image([&](const dl_phdr_info& info) { return contains(info, address); });
   if (!image) throw PicklingError("cannot pickle a function that is in no loaded image");
-  text(image->name);
-  number(image->build);
-  number(static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - image->base));
+  place(*image);
 }
 
 const void* Decoder::code() {
   if (!code_allowed_) malformed("a function from another program");
-  const std::string name = text();
+  const auto name_bytes = take(count(1));
+  const std::string_view name(reinterpret_cast<const char*>(name_bytes.data()), name_bytes.size());
   const auto build = number<std::uint64_t>();
   const auto offset = number<std::uint64_t>();
   const Executable& self = executable();
   const std::byte* in_executable = self.image.base + offset;
-  if (name.empty() && build == self.image.build && in_executable >= self.begin &&
-      in_executable < self.end) {
-    return in_executable;
-  }
+  if (name.empty() && build == self.image.build && self.has(in_executable)) return in_executable;
   const void* address = nullptr;
   const auto image = find_image([&](const dl_phdr_info& info) {
     address = reinterpret_cast<const void*>(info.dlpi_addr + offset);

@@ -280,8 +280,9 @@ class Encoder {
   friend class detail::Nested<Encoder>;
   void grow(std::size_t more);
 
-  // Small messages never touch the heap.
-  std::array<std::byte, 256> inline_;
+  // Small messages never touch the heap. With two of these a pool's job is no larger
+  // than what the C library's allocator keeps at hand, 1032 bytes.
+  std::array<std::byte, 224> inline_;
   std::byte* data_ = inline_.data();
   std::size_t size_ = 0;
   std::size_t capacity_ = sizeof inline_;
