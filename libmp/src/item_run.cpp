@@ -87,7 +87,8 @@ void ItemRun::commit_open(bool last) {
                     .count = static_cast<std::uint32_t>(items)};
   if (last) {
     entry.last = !gave_back_;
-    entry.elapsed = static_cast<std::uint64_t>(lane_.end_time() - begun_);
+    entry.elapsed =
+        static_cast<std::uint64_t>(budget_ != 0 ? lane_.time_task() : lane_.last_time());
   }
   // The last entry says that the task is over even if it holds no values.
   if (room_ == nullptr) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 namespace mp::detail {
 
@@ -136,11 +137,20 @@ bool Lane::begin_task() {
     spilled_task_.reset();
     lane.open.store(0, std::memory_order_relaxed);
     lane.open_first.store(0, std::memory_order_relaxed);
-    lane.begun_at.store(now_ != 0 ? now_ : monotonic_now(), std::memory_order_relaxed);
+    begun_ = now_ != 0 ? now_ : read_clock();
+    now_ = 0;
+    untimed_ = true;
+    lane.begun_at.store(begun_, std::memory_order_relaxed);
     lane.task.store(task_.id, std::memory_order_release);
     return true;
   }
   return false;
+}
+
+std::int64_t Lane::read_clock() noexcept {
+  now_ = monotonic_now();
+  if (std::exchange(untimed_, false)) last_time_ = std::max<std::int64_t>(now_ - begun_, 1);
+  return now_;
 }
 
 const TaskEntry* Lane::next() {
@@ -152,14 +162,18 @@ const TaskEntry* Lane::next() {
       ring_if_wanted(true);
       return nullptr;
     }
+    read_clock();
     const auto found = [&] {
+      // To be written at once when a task is there: asked for as such, the line
+      // travels once and not twice.
+      prefetch_for_write(&lane.cursor);
       const std::uint64_t cursor = lane.cursor.load(std::memory_order_relaxed);
       return low_half(cursor) != high_half(cursor) ||
              lane.closing.load(std::memory_order_relaxed) != 0;
     };
     // A look at the clock takes about as long as a pause does, and the task that
     // comes need not wait for one.
-    if (linger(shortest_look, found, [&] { now_ = monotonic_now(); })) continue;
+    if (linger(shortest_look, found, [&] { read_clock(); })) continue;
     now_ = 0;
     if (spin_(found)) continue;
     // Not before: what follows at once makes the bell needless.

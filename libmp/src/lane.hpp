@@ -46,7 +46,9 @@ struct ResultEntry {
   std::uint64_t id = 0;
   std::uint64_t offset = 0;  ///< Or the bytes themselves, where the place is `here`.
   std::uint64_t size = 0;
-  std::uint64_t elapsed = 0;  ///< Nanoseconds, of the whole task; in its last entry.
+  /// In a task's last entry: the nanoseconds it took, if it has a budget; else those
+  /// of the task before, as no answer waits for the clock; 0: not known.
+  std::uint64_t elapsed = 0;
   std::uint32_t first = 0;
   std::uint32_t count = 0;
   Kind kind{};
@@ -228,14 +230,20 @@ class Lane {
   /// Commits `size` bytes of the room, or any other bytes.
   void commit_room(ResultEntry entry, std::uint64_t size);
   void commit(ResultEntry entry, std::span<const std::byte> bytes);
-  /// The monotonic clock at the end of a task. The next one, if it is there
-  /// already, begins then.
-  std::int64_t end_time() noexcept { return now_ = monotonic_now(); }
+  /// How many nanoseconds the task has taken, which is at its end. The next one, if
+  /// it is there already, begins now.
+  std::int64_t time_task() noexcept {
+    read_clock();
+    return last_time_;
+  }
+  /// The same of the task before, whose time was taken when there was some to spare.
+  [[nodiscard]] std::int64_t last_time() const noexcept { return last_time_; }
   /// Makes the pool look, whether it asked to be told or not.
   void ring();
 
  private:
   bool begin_task();
+  std::int64_t read_clock() noexcept;
   void sleep();
   void free_taken();
   void commit_here(ResultEntry entry, std::span<const std::byte> bytes);
@@ -255,7 +263,10 @@ class Lane {
   std::uint32_t freed_ = 0;
   std::uint64_t spilled_ = 0;  // Where the next spilled record goes.
   std::uint64_t room_at_ = 0;
-  std::int64_t now_ = 0;  // The clock's last reading, if that is a moment ago; else 0.
+  std::int64_t now_ = 0;        // The clock's last reading, if that is a moment ago; else 0.
+  std::int64_t begun_ = 0;      // The current task, or the last;
+  std::int64_t last_time_ = 0;  // how long the last one took whose time was taken,
+  bool untimed_ = false;        // and whether that of `begun_` was not yet.
   TaskEntry task_;
   std::optional<std::vector<std::byte>> spilled_task_;
   AdaptiveSpin spin_;

@@ -59,7 +59,8 @@ void ProcessEngine::bury(std::unique_ptr<WorkerLane> lane) {
     // What was committed counts, and what was finished of a chunk.
     lane->drain(batch);
     lane->salvage(batch);
-    was_running = lane->current() != nullptr;
+    const auto* task = lane->current();
+    was_running = task != nullptr && task->settled != task->share.count;
     shares = lane->forget_tasks();
     requeue_given_back(batch);
     count(batch);

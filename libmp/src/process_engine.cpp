@@ -17,6 +17,7 @@ namespace {
 
 // What a lane holds ahead is to keep its worker busy for about so long.
 constexpr double lane_nanoseconds = 500'000;
+constexpr std::size_t least_depth = 2;
 constexpr std::size_t deepest = 200;
 // Tasks behind a longer one are moved when that has run for so long.
 constexpr std::int64_t long_nanoseconds = 100'000;
@@ -138,9 +139,9 @@ void ProcessEngine::start_on_demand() {
 // --- handing out -------------------------------------------------------------
 
 std::size_t ProcessEngine::depth() const {
-  if (task_nanoseconds_ == 0) return 2;
-  return std::clamp<std::size_t>(static_cast<std::size_t>(lane_nanoseconds / task_nanoseconds_), 2,
-                                 deepest);
+  if (task_nanoseconds_ == 0) return least_depth;
+  return std::clamp(static_cast<std::size_t>(lane_nanoseconds / task_nanoseconds_), least_depth,
+                    deepest);
 }
 
 bool ProcessEngine::put(WorkerLane& lane, Share share) {
@@ -172,15 +173,16 @@ bool ProcessEngine::somebody_is_quicker() const {
 // The lane with the fewest tasks, of those that are to have another: one that
 // sleeps only where the others have all that they are to have, or are no
 // quicker. Null if there is none.
-WorkerLane* ProcessEngine::shortest_lane(std::size_t most) const {
+WorkerLane* ProcessEngine::shortest_lane(bool automatic) const {
   WorkerLane* shortest = nullptr;
   WorkerLane* sleeper = nullptr;
   bool sleepers_wait = false;
   bool known = false;
   for (const auto& lane : lanes_) {
-    const std::size_t tasks = lane->tasks().size();
-    if (!lane->may_take() || tasks >= most) continue;
-    if (shortest != nullptr && tasks >= shortest->tasks().size()) continue;
+    const std::size_t tasks = lane->task_count();
+    // Chunks of automatic size are long enough that one ahead will do.
+    if (!lane->may_take() || (tasks >= least_depth && (automatic || tasks >= depth()))) continue;
+    if (shortest != nullptr && tasks >= shortest->task_count()) continue;
     if (tasks == 0 && lane->asleep()) {
       if (!std::exchange(known, true)) sleepers_wait = somebody_is_quicker();
       if (sleepers_wait) {
@@ -193,17 +195,19 @@ WorkerLane* ProcessEngine::shortest_lane(std::size_t most) const {
   return shortest != nullptr ? shortest : sleeper;
 }
 
+// What a worker is at, or about to begin, needs nobody else; nor a look at its cursor.
+bool ProcessEngine::has_spare_tasks(const std::unique_ptr<WorkerLane>& lane) {
+  return lane->task_count() >= (lane->has_started() ? 2 : 1);
+}
+
 void ProcessEngine::feed() {
   look_soon_ = false;
   if (phase_ == Phase::terminated || broken_ || interrupted_) return;
-  const std::size_t most = depth();
   while (!pending_.empty()) {
-    // Chunks of automatic size are long enough that one ahead will do.
-    const bool automatic = pending_.front().job->chunk == automatic_chunks;
-    WorkerLane* lane = shortest_lane(automatic ? std::min<std::size_t>(most, 2) : most);
+    WorkerLane* lane = shortest_lane(pending_.front().job->chunk == automatic_chunks);
     if (lane == nullptr || !put(*lane, take_share())) break;
   }
-  if (pending_.empty()) rebalance();
+  if (pending_.empty() && std::any_of(lanes_.begin(), lanes_.end(), has_spare_tasks)) rebalance();
   for (const auto& lane : lanes_) {
     lane->offer();
     // With as many tasks as it may have it goes when they are done.
@@ -224,11 +228,6 @@ bool ProcessEngine::is_held_up(const WorkerLane& lane) const {
 // A worker without a task takes over half of what waits behind another's, or as
 // much as it may still have.
 void ProcessEngine::rebalance() {
-  // What a worker is at, or about to begin, needs nobody else; nor a look at its cursor.
-  const auto has_spare_tasks = [](const auto& lane) {
-    return lane->tasks().size() >= (lane->has_started() ? 2 : 1);
-  };
-  if (std::none_of(lanes_.begin(), lanes_.end(), has_spare_tasks)) return;
   for (const auto& idle : lanes_) {
     if (!idle->tasks().empty() || !idle->may_take()) continue;
     WorkerLane* busiest = nullptr;
@@ -258,7 +257,13 @@ void ProcessEngine::rebalance() {
 }
 
 void ProcessEngine::wake_workers() {
-  feed();
+  try {
+    feed();
+  } catch (...) {
+    // No memory to hand out in. The service thread tries again, or says why it cannot.
+    ring();
+    return;
+  }
   if (let_go()) {
     ring();
   } else {
@@ -326,7 +331,7 @@ Progress ProcessEngine::progress() const {
   for (const auto& lane : lanes_) {
     WorkerProgress one{.name = lane->name, .pid = lane->pid, .done = lane->done};
     if (const auto* task = lane->current()) {
-      one.task = task->share.job->id;
+      one.task = task->id;
       lane->header().progress.read(one.fraction, one.text);
     }
     now.workers.push_back(std::move(one));

@@ -96,8 +96,9 @@ class ProcessEngine final : public Engine {
   void end_unserved();
   void feed();
   bool let_go();
-  [[nodiscard]] WorkerLane* shortest_lane(std::size_t most) const;
+  [[nodiscard]] WorkerLane* shortest_lane(bool automatic) const;
   [[nodiscard]] bool somebody_is_quicker() const;
+  static bool has_spare_tasks(const std::unique_ptr<WorkerLane>& lane);
   void rebalance();
   [[nodiscard]] bool is_held_up(const WorkerLane& lane) const;
   bool put(WorkerLane& lane, Share share);
@@ -107,7 +108,9 @@ class ProcessEngine final : public Engine {
   /// Reads what there is, hands out what is pending; tells the jobs. True if
   /// there was anything to read.
   bool work();
-  bool work(std::unique_lock<ForkSafeMutex> lock);
+  /// `leave`, where given: if nothing is left to wait for, the calling helper is
+  /// one no more, which is what it says then.
+  bool work(std::unique_lock<ForkSafeMutex> lock, bool* leave = nullptr);
   void read_lanes(Batch& batch);
   void requeue_given_back(Batch& batch);
   void count(const Batch& batch);

@@ -31,8 +31,8 @@ bool ProcessEngine::any_news() const {
 void ProcessEngine::read_lanes(Batch& batch) {
   for (const auto& lane : lanes_) {
     const auto took = lane->drain(batch);
-    if (took.tasks == 0) continue;
-    const double each = static_cast<double>(took.nanoseconds) / static_cast<double>(took.tasks) + 1;
+    if (took.timed == 0) continue;
+    const double each = static_cast<double>(took.nanoseconds) / static_cast<double>(took.timed) + 1;
     task_nanoseconds_ = task_nanoseconds_ == 0 ? each : (3 * task_nanoseconds_ + each) / 4;
   }
   requeue_given_back(batch);
@@ -51,7 +51,7 @@ void ProcessEngine::requeue_given_back(Batch& batch) {
 
 bool ProcessEngine::work() { return work(std::unique_lock(mutex_)); }
 
-bool ProcessEngine::work(std::unique_lock<ForkSafeMutex> lock) {
+bool ProcessEngine::work(std::unique_lock<ForkSafeMutex> lock, bool* leave) {
   if (interrupted_) return false;
   // Kept from call to call, as it may have grown to megabytes.
   thread_local Batch spare;
@@ -59,6 +59,12 @@ bool ProcessEngine::work(std::unique_lock<ForkSafeMutex> lock) {
   read_lanes(batch);
   count(batch);
   feed();
+  if (leave != nullptr && std::all_of(lanes_.begin(), lanes_.end(),
+                                      [](const auto& lane) { return lane->tasks().empty(); })) {
+    *leave = true;
+    --spinners_;
+    --helpers_;
+  }
   lock.unlock();
   const bool any = !batch.completions.empty();
   tell(batch);
@@ -122,7 +128,7 @@ bool ProcessEngine::arm() {
       results = std::clamp(wake_nanoseconds / task_nanoseconds_, 1.0, most_results);
     }
     // Behind the results of short tasks there may be a long one.
-    if (results >= 2 && lane->tasks().size() > 1) look_soon_ = true;
+    if (results >= 2 && lane->task_count() > 1) look_soon_ = true;
     if (!lane->arm(static_cast<std::uint32_t>(results))) quiet = false;
   }
   return quiet;
@@ -165,18 +171,20 @@ void ProcessEngine::help_own(const Signal& signal, std::uint32_t seen, const Dea
       disarm();
     }
   }
+  bool left = false;
   const auto changed = [&] {
     if (signal.value() != seen) return true;
     std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock || !any_news()) return false;
-    work(std::move(lock));
-    return signal.value() != seen;
+    work(std::move(lock), &left);
+    return left || signal.value() != seen;
   };
   if (!spin) {
     work();
   } else if (!linger(shortest_look, changed)) {
     spin_(changed);
   }
+  if (left) return;
   Duration nap = patience;
   {
     const std::lock_guard guard(mutex_);

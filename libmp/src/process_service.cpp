@@ -105,8 +105,8 @@ Timeout ProcessEngine::next_event() const {
     // What has not begun yet cannot be over its time before that.
     earlier(*shortest_limit_);
     const auto* task = lane->current();
-    if (task == nullptr || !task->share.job->limit) continue;
-    earlier(*task->share.job->limit - Duration(now - lane->header().begun_at.load()));
+    if (task == nullptr || !task->limit) continue;
+    earlier(*task->limit - Duration(now - lane->header().begun_at.load()));
   }
   return least;
 }
@@ -145,9 +145,9 @@ void ProcessEngine::sleep_until_news() {
 // stopped and its results are read.
 bool ProcessEngine::is_over_limit(const WorkerLane& lane) {
   const auto* task = lane.current();
-  if (task == nullptr || !task->share.job->limit || lane.killed_for != 0) return false;
-  if (lane.header().task.load() != task->share.job->id) return false;
-  return Duration(monotonic_now() - lane.header().begun_at.load()) >= *task->share.job->limit;
+  if (task == nullptr || !task->limit || lane.killed_for != 0) return false;
+  if (lane.header().task.load() != task->id) return false;
+  return Duration(monotonic_now() - lane.header().begun_at.load()) >= *task->limit;
 }
 
 void ProcessEngine::enforce_limits() {
@@ -181,7 +181,7 @@ void ProcessEngine::end_for_limit(WorkerLane& lane) {
     requeue_given_back(batch);
     count(batch);
     over = is_over_limit(lane);
-    if (over) lane.killed_for = lane.current()->share.job->id;
+    if (over) lane.killed_for = lane.current()->id;
   }
   if (over) {
     kill_tree(lane.pid);

@@ -55,9 +55,10 @@ struct Message {
 }  // namespace
 
 bool WorkerLane::put(Share& share) {
-  if (tasks_.size() == LaneHeader::depth) return false;
+  if (task_count() == LaneHeader::depth) return false;
   const Message message(share);
-  InFlight task{.size = message.size()};
+  const Job& job = *share.job;
+  InFlight task{.id = job.id, .limit = job.limit, .size = message.size()};
   const auto pieces = message.pieces();
   if (const auto offset = arena_.take(task.size)) {
     task.offset = *offset;
@@ -72,7 +73,6 @@ bool WorkerLane::put(Share& share) {
     task.offset = spilled_;
     memory_.write_spill(spilled_, pieces);
   }
-  const Job& job = *share.job;
   TaskEntry& entry = header().tasks[offered_ % LaneHeader::depth];
   entry = {.id = job.id,
            .offset = task.offset,
@@ -83,20 +83,29 @@ bool WorkerLane::put(Share& share) {
            .count = static_cast<std::uint32_t>(share.count),
            .varied = !message.ends.empty(),
            .spilled = task.spilled};
+  try {
+    tasks_.push_back(std::move(task));
+  } catch (...) {
+    if (!entry.spilled) arena_.free_newest();
+    throw;
+  }
+  tasks_.back().share = std::move(share);
   ++offered_;
   if (quota_ != std::numeric_limits<std::size_t>::max()) --quota_;
-  task.share = std::move(share);
-  tasks_.push_back(std::move(task));
   return true;
 }
 
 void WorkerLane::offer() {
+  if (shown_ == offered_) return;
   LaneHeader& lane = header();
-  std::uint64_t cursor = lane.cursor.load(std::memory_order_relaxed);
-  if (high_half(cursor) == offered_) return;
+  // A worker that has nothing else has begun all that it was shown: known without
+  // a look, for which the line would travel once more.
+  std::uint64_t cursor = pack(shown_, shown_);
+  if (oldest_ != shown_) cursor = lane.cursor.load(std::memory_order_relaxed);
   while (!lane.cursor.compare_exchange_weak(cursor, pack(low_half(cursor), offered_),
                                             std::memory_order_seq_cst)) {
   }
+  shown_ = offered_;
   if (lane.sleeping.load(std::memory_order_seq_cst) != 0 && lane.sleeping.exchange(0) != 0) {
     futex_wake(lane.sleeping, 1);
   }
@@ -116,13 +125,15 @@ const WorkerLane::InFlight* WorkerLane::current() const noexcept {
 }
 
 std::optional<Share> WorkerLane::take_newest() {
+  // A worker that writes over its lane may say that there are some.
+  if (tasks_.empty()) return std::nullopt;
   LaneHeader& lane = header();
   std::uint64_t cursor = lane.cursor.load(std::memory_order_relaxed);
   do {
     if (low_half(cursor) == high_half(cursor)) return std::nullopt;
   } while (!lane.cursor.compare_exchange_weak(cursor, pack(low_half(cursor), high_half(cursor) - 1),
                                               std::memory_order_acq_rel));
-  --offered_;
+  shown_ = --offered_;
   InFlight task = std::move(tasks_.back());
   tasks_.pop_back();
   if (task.spilled) {
@@ -151,18 +162,11 @@ std::vector<Share> WorkerLane::forget_tasks() {
     if (rest.count != 0) shares.push_back(std::move(rest));
   }
   tasks_.clear();
+  oldest_ = offered_;
   return shares;
 }
 
 // --- results -----------------------------------------------------------------
-
-bool WorkerLane::is_there(std::uint32_t result, std::memory_order order) const noexcept {
-  return header().results[result % LaneHeader::depth].number.load(order) == result + 1;
-}
-
-bool WorkerLane::has_news() const noexcept {
-  return is_there(taken_, std::memory_order_acquire) && !corrupt_;
-}
 
 bool WorkerLane::arm(std::uint32_t results) noexcept {
   LaneHeader& lane = header();
@@ -217,9 +221,9 @@ void WorkerLane::tell_taken() noexcept {
 }
 
 bool WorkerLane::plausible(const ResultEntry& entry) const {
-  if (tasks_.empty() || begun() == oldest_) return false;
+  if (tasks_.empty() || oldest_ == shown_) return false;
   const InFlight& task = tasks_.front();
-  if (entry.id != task.share.job->id || entry.first != task.settled) return false;
+  if (entry.id != task.id || entry.first != task.settled) return false;
   return entry.count <= task.share.count - task.settled;
 }
 
@@ -248,6 +252,14 @@ bool WorkerLane::copy_bytes(const ResultEntry& entry, Batch& batch) {
   return true;
 }
 
+// For what was read of it. A job may be gone once it is told of its last item, while
+// the worker has yet to say that it is through: where nothing more is to be told of
+// it, it is not kept.
+std::shared_ptr<Job> WorkerLane::job_of(InFlight& task, std::size_t items) {
+  const bool kept = task.settled + items != task.share.count || task.share.budget != Duration{};
+  return kept ? task.share.job : std::move(task.share.job);
+}
+
 void WorkerLane::read_entry(const ResultEntry& entry, Batch& batch, Took& took) {
   using Kind = ResultEntry::Kind;
   if (entry.kind == Kind::no_initializer) {
@@ -265,11 +277,14 @@ void WorkerLane::read_entry(const ResultEntry& entry, Batch& batch, Took& took) 
   InFlight& task = tasks_.front();
   Share& share = task.share;
   if (entry.kind == Kind::given_back) {
-    Completion back{share.job, share.first + task.settled, share.count - task.settled, entry.kind};
-    task.settled += back.count;
-    if (back.count != 0) batch.completions.push_back(std::move(back));
+    const std::size_t rest = share.count - task.settled;
+    if (rest != 0) {
+      batch.completions.push_back(
+          {job_of(task, rest), share.first + task.settled, rest, entry.kind});
+    }
+    task.settled += rest;
   } else if (entry.count != 0) {
-    Completion result{share.job,  share.first + task.settled, entry.count,
+    Completion result{nullptr,    share.first + task.settled, entry.count,
                       entry.kind, batch.bytes.size(),         entry.size};
     try {
       if (!copy_bytes(entry, batch)) {
@@ -281,6 +296,7 @@ void WorkerLane::read_entry(const ResultEntry& entry, Batch& batch, Took& took) 
       batch.bytes.resize(result.offset);
       result.error = std::current_exception();
     }
+    result.job = job_of(task, entry.count);
     task.settled += entry.count;
     done += entry.count;
     batch.completions.push_back(std::move(result));
@@ -291,9 +307,12 @@ void WorkerLane::read_entry(const ResultEntry& entry, Batch& batch, Took& took) 
     return;
   }
   took.nanoseconds += entry.elapsed;
+  took.timed += entry.elapsed != 0 ? 1 : 0;
   ++took.tasks;
   const std::size_t run = entry.kind == Kind::given_back ? entry.first : share.count;
-  if (run != 0) share.job->measured(run, Duration(entry.elapsed));
+  if (run != 0 && share.budget != Duration{}) {
+    share.job->measured(run, Duration(entry.elapsed));
+  }
   release(task);
   tasks_.pop_front();
   ++oldest_;
@@ -304,12 +323,12 @@ void WorkerLane::salvage(Batch& batch) {
   const InFlight& task = tasks_.front();
   const LaneHeader& lane = header();
   const std::uint64_t open = lane.open.load(std::memory_order_acquire);
-  if (lane.task.load(std::memory_order_relaxed) != task.share.job->id || low_half(open) == 0 ||
+  if (lane.task.load(std::memory_order_relaxed) != task.id || low_half(open) == 0 ||
       lane.open_first.load(std::memory_order_relaxed) != task.settled) {
     return;
   }
   Took unused;
-  read_entry({.id = task.share.job->id,
+  read_entry({.id = task.id,
               .offset = lane.open_at.load(std::memory_order_relaxed),
               .size = high_half(open),
               .first = static_cast<std::uint32_t>(task.settled),

@@ -35,7 +35,9 @@ struct Batch {
 class WorkerLane {
  public:
   struct InFlight {
-    Share share = {};
+    Share share = {};      ///< Without its job from when that may be gone: see job_of().
+    std::uint64_t id = 0;  ///< The job's.
+    Timeout limit = {};    ///< The job's.
     bool spilled = false;
     std::uint64_t offset = 0;
     std::uint64_t size = 0;
@@ -64,6 +66,8 @@ class WorkerLane {
   /// The task that it is at.
   [[nodiscard]] const InFlight* current() const noexcept;
   [[nodiscard]] const std::deque<InFlight>& tasks() const noexcept { return tasks_; }
+  /// The size of that, by one subtraction.
+  [[nodiscard]] std::size_t task_count() const noexcept { return offered_ - oldest_; }
   /// All tasks, with the items that were not settled; the lane forgets them.
   std::vector<Share> forget_tasks();
   /// How many more it may have.
@@ -72,13 +76,17 @@ class WorkerLane {
 
   // --- results ---
 
-  [[nodiscard]] bool has_news() const noexcept;
+  [[nodiscard]] bool has_news() const noexcept {
+    return is_there(taken_, std::memory_order_acquire) && !corrupt_;
+  }
   /// Asks for the bell: see LaneHeader::ring_at. False if there is news already.
   bool arm(std::uint32_t results) noexcept;
   void disarm() noexcept;
-  /// Reads what was committed. Returns nanoseconds that ended tasks took, and how many.
+  /// Reads what was committed. Returns how many tasks have ended, and how many
+  /// nanoseconds so many of them, or the ones before, took.
   struct Took {
     std::uint64_t nanoseconds = 0;
+    std::size_t timed = 0;
     std::size_t tasks = 0;
   };
   Took drain(Batch& batch);
@@ -118,10 +126,13 @@ class WorkerLane {
  private:
   [[nodiscard]] std::uint32_t begun() const noexcept;
   void release(const InFlight& task);
-  [[nodiscard]] bool is_there(std::uint32_t result, std::memory_order order) const noexcept;
+  [[nodiscard]] bool is_there(std::uint32_t result, std::memory_order order) const noexcept {
+    return header().results[result % LaneHeader::depth].number.load(order) == result + 1;
+  }
   void tell_taken() noexcept;
   void read_entry(const ResultEntry& entry, Batch& batch, Took& took);
   bool plausible(const ResultEntry& entry) const;
+  static std::shared_ptr<Job> job_of(InFlight& task, std::size_t items);
   bool copy_bytes(const ResultEntry& entry, Batch& batch);
 
   LaneMemory memory_;
@@ -129,6 +140,7 @@ class WorkerLane {
   std::deque<InFlight> tasks_;  // Oldest first; the worker's order.
   std::uint32_t oldest_ = 0;    // The count of tasks_.front().
   std::uint32_t offered_ = 0;
+  std::uint32_t shown_ = 0;  // Of these, the worker sees.
   std::uint32_t taken_ = 0;
   std::uint32_t told_ = 0;  // Of these, the worker knows.
   std::uint64_t untold_bytes_ = 0;
