@@ -99,11 +99,12 @@ Engine::Answer Engine::submit(std::shared_ptr<Job> job, bool waiting) {
   const std::lock_guard guard(mutex_);
   if (broken_) return Answer::broken;
   if (phase_ != Phase::running) return Answer::closed;
-  job->id = ++last_job_;
-  unsettled_ += job->count;
-  total_ += job->count;
+  job->id = last_job_ + 1;
   const std::size_t count = job->count;
   pending_.push_back(Share{std::move(job), 0, count});
+  ++last_job_;
+  unsettled_ += count;
+  total_ += count;
   help_follows_ = waiting;
   wake_workers();
   help_follows_ = false;
@@ -202,21 +203,29 @@ Share Engine::take_share() {
     job.last_chunk = std::max(n, job.last_chunk);
   }
   n = std::min(std::max<std::size_t>(n, 1), front.count);
+  if (n == front.count) {
+    Share share = std::move(front);
+    share.budget = budget;
+    pending_.pop_front();
+    return share;
+  }
   Share share{front.job, front.first, n, front.deaths, budget};
   front.first += n;
   front.count -= n;
-  if (front.count == 0) pending_.pop_front();
   return share;
 }
 
 void Engine::settled(std::size_t items, std::size_t undecodable) {
+  const bool last = unsettled_.fetch_sub(items) == items;
+  // Either this sees that it was closed, or who closed it that all is done.
+  const bool ends = last && phase_ != Phase::running;
+  if (!ends && undecodable == 0 && !options_.on_progress) return;
   bool tell = false;
   {
     const std::lock_guard guard(mutex_);
-    unsettled_ -= items;
     done_ -= undecodable;
     failed_ += undecodable;
-    if (unsettled_ == 0 && phase_ != Phase::running) wake_workers();
+    if (ends) wake_workers();
     if (options_.on_progress) {
       progress_untold_ = true;
       tell = !std::exchange(tells_progress_, true);

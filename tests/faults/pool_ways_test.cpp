@@ -44,6 +44,16 @@ class TwoArguments : public std::exception {
 };
 void throw_two() { throw TwoArguments(1, 2); }
 
+// Goes, and its worker with it, when the pool has been told of it.
+class LastWords : public std::runtime_error {
+ public:
+  LastWords() : std::runtime_error("last words") {}
+  LastWords(const LastWords&) = delete;
+  LastWords& operator=(const LastWords&) = delete;
+  ~LastWords() override { ::raise(SIGKILL); }
+};
+void throw_last_words() { throw LastWords(); }
+
 TEST(PoolWays, AnExceptionThatCannotBeRebuiltFailsItsOwnTask) {
   mp::Pool pool(1);
   try {
@@ -72,6 +82,34 @@ TEST(PoolWays, ATaskThatLeavesTheProcessIsADeath) {
     EXPECT_EQ(error.death().exitcode, 3);
   }
   EXPECT_EQ(pool.apply_async(square, 3).get(patience), 9);
+}
+
+TEST(PoolWays, AWorkerThatDiesBehindItsResultCostsNoOtherTask) {
+  mp::Pool pool(1);
+  for (int round = 0; round < 20; ++round) {
+    auto last = pool.apply_async(throw_last_words);
+    auto behind = pool.apply_async(square, round);
+    EXPECT_THROW(last.get(patience), mp::RemoteError);
+    EXPECT_EQ(behind.get(patience), round * round);
+  }
+}
+
+// A call lies on its caller's stack: nobody may look at it once it is answered.
+TEST(PoolWays, CallsOfManyThreadsAreAnsweredEachWithItsOwn) {
+  mp::Pool pool(2);
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&pool, caller] {
+      for (int round = 0; round < 300; ++round) {
+        EXPECT_EQ(pool.apply(square, caller + round), (caller + round) * (caller + round));
+        EXPECT_THROW(pool.apply(throw_two), mp::RemoteError);
+        if (round % 100 == caller) {
+          EXPECT_THROW(pool.apply(leave), mp::WorkerDied);
+        }
+      }
+    });
+  }
+  for (auto& caller : callers) caller.join();
 }
 
 TEST(PoolWays, WorkersKilledWhileIdleAreReplaced) {

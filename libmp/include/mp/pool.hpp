@@ -99,11 +99,15 @@ class BasicPool {
   /// f(args...) in a worker; waits for it.
   template <class F, class... Args>
   CallResult<F, Args...> apply(F&& f, Args&&... args) {
-    auto job = std::make_shared<CallJob<CallResult<F, Args...>>>();
-    job->limit = limit({});
-    fill_call<Processes>(*job, std::forward<F>(f), std::forward<Args>(args)...);
-    submit(job, job->done(), true);
-    return AsyncResult<CallResult<F, Args...>>(std::move(job)).get();
+    if constexpr (Processes) {
+      WaitedCall<CallResult<F, Args...>> job;
+      job.limit = limit({});
+      fill_call<Processes>(job, std::forward<F>(f), std::forward<Args>(args)...);
+      submit(job.borrowed(), job.finished(), true);
+      return job.get();
+    } else {
+      return apply_async(std::forward<F>(f), std::forward<Args>(args)...).get();
+    }
   }
   template <class F, class... Args>
   AsyncResult<CallResult<F, Args...>> apply_async(F&& f, Args&&... args) {

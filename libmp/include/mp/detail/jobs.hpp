@@ -197,6 +197,49 @@ class CallJob final : public Job, public FutureState<R> {
 template <class R>
 CallJob<R>::CallJob() = default;
 
+/// A call to a worker process whose caller waits for its end, whenever that is.
+/// Then nobody else need keep it: it lies on its caller's stack, and the change
+/// of its signal is the last that is done to it.
+template <class R>
+class WaitedCall final : public Job {
+ public:
+  /// For submit(). Owns nothing.
+  std::shared_ptr<Job> borrowed() noexcept { return {std::shared_ptr<void>(), this}; }
+  [[nodiscard]] bool finished() const noexcept override { return signal_.value() != 0; }
+  /// Waits. Throws the task's error.
+  R get() {
+    while (!finished()) engine->help(signal_, 0, Deadline(), this);
+    if (error_) std::rethrow_exception(error_);
+    if constexpr (!std::is_void_v<R>) return *std::move(value_);
+  }
+
+  std::size_t deliver(std::size_t, std::size_t, Decoder& in) override {
+    std::size_t failures = 0;
+    try {
+      value_.emplace(decode_result<R>(in));
+    } catch (...) {
+      error_ = std::current_exception();
+      failures = 1;
+    }
+    signal_.change();
+    return failures;
+  }
+  void fail(std::size_t, std::size_t, const std::exception_ptr& error) override {
+    error_ = error;
+    signal_.change();
+  }
+  /// Threads hold a job for a moment after its end.
+  std::size_t run(std::size_t first, std::size_t n) override {
+    fail(first, n, std::make_exception_ptr(AssertionError("a call for processes only")));
+    return n;
+  }
+
+ private:
+  Signal signal_;
+  std::optional<Storable<R>> value_;
+  std::exception_ptr error_;
+};
+
 /// The values of a map, all of them: nothing for functions that return nothing.
 template <class R>
 using MapValue = std::conditional_t<std::is_void_v<R>, void, std::vector<Storable<R>>>;

@@ -24,8 +24,8 @@ using CallResult = ResultOf<F, std::tuple<Stored<Args>...>, true>;
 
 /// What cannot be encoded fails the call, not the caller: as Python, and so
 /// that one bad argument among many leaves the others their results.
-template <bool Processes, class F, class... Args>
-void fill_call(CallJob<CallResult<F, Args...>>& job, F&& f, Args&&... args) {
+template <bool Processes, class CallJob, class F, class... Args>
+void fill_call(CallJob& job, F&& f, Args&&... args) {
   using R = CallResult<F, Args...>;
   using Item = std::tuple<Stored<Args>...>;
   if constexpr (Processes) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -44,7 +45,8 @@ inline constexpr std::size_t automatic_chunks = 0;
 ///
 /// Each item is settled exactly once, by deliver() or fail(), in whatever
 /// order and by whatever thread the engine uses, several at once included; no
-/// lock is held meanwhile.
+/// lock is held meanwhile. A process engine has let go
+/// of a job of one item when that is settled.
 class Job {
  public:
   Job() = default;
@@ -207,9 +209,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const std::uint32_t creator_ = fork_generation();
   mutable ForkSafeMutex mutex_;
   std::deque<Share> pending_;
-  Phase phase_ = Phase::running;
+  // These two changed under the mutex, or the second, downwards, by settled().
+  std::atomic<Phase> phase_{Phase::running};
+  std::atomic<std::size_t> unsettled_{0};
   std::exception_ptr broken_;
-  std::size_t unsettled_ = 0;
   std::size_t total_ = 0;
   std::size_t done_ = 0;
   std::size_t failed_ = 0;
