@@ -200,7 +200,17 @@ bool ProcessEngine::has_spare_tasks(const std::unique_ptr<WorkerLane>& lane) {
   return lane->task_count() >= (lane->has_started() ? 2 : 1);
 }
 
-void ProcessEngine::feed() {
+void ProcessEngine::feed() noexcept {
+  try {
+    hand_out();
+  } catch (...) {
+    // No memory for it. What is pending stays so, and is looked at again soon.
+    look_soon_ = true;
+    if (service_sleeps_) ring();
+  }
+}
+
+void ProcessEngine::hand_out() {
   look_soon_ = false;
   if (phase_ == Phase::terminated || broken_ || interrupted_) return;
   while (!pending_.empty()) {
@@ -257,13 +267,7 @@ void ProcessEngine::rebalance() {
 }
 
 void ProcessEngine::wake_workers() {
-  try {
-    feed();
-  } catch (...) {
-    // No memory to hand out in. The service thread tries again, or says why it cannot.
-    ring();
-    return;
-  }
+  feed();
   if (let_go()) {
     ring();
   } else {

@@ -94,7 +94,8 @@ class ProcessEngine final : public Engine {
   static void end_worker(WorkerLane& lane, bool kill);
   /// Those that were started, where nothing can serve them.
   void end_unserved();
-  void feed();
+  void feed() noexcept;
+  void hand_out();
   bool let_go();
   [[nodiscard]] WorkerLane* shortest_lane(bool automatic) const;
   [[nodiscard]] bool somebody_is_quicker() const;

@@ -30,6 +30,12 @@ bool ProcessEngine::any_news() const {
 
 void ProcessEngine::read_lanes(Batch& batch) {
   for (const auto& lane : lanes_) {
+    // What is read must not be lost for want of room: else it is read later.
+    try {
+      batch.completions.reserve(batch.completions.size() + LaneHeader::depth);
+    } catch (...) {
+      break;
+    }
     const auto took = lane->drain(batch);
     if (took.timed == 0) continue;
     const double each = static_cast<double>(took.nanoseconds) / static_cast<double>(took.timed) + 1;

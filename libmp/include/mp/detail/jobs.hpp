@@ -208,7 +208,14 @@ class WaitedCall final : public Job {
   [[nodiscard]] bool finished() const noexcept override { return signal_.value() != 0; }
   /// Waits. Throws the task's error.
   R get() {
-    while (!finished()) engine->help(signal_, 0, Deadline(), this);
+    while (!finished()) {
+      try {
+        engine->help(signal_, 0, Deadline(), this);
+      } catch (...) {
+        // It has to stay until it is settled: by others, where this thread cannot help.
+        signal_.wait(0, Deadline());
+      }
+    }
     if (error_) std::rethrow_exception(error_);
     if constexpr (!std::is_void_v<R>) return *std::move(value_);
   }

@@ -45,8 +45,8 @@ inline constexpr std::size_t automatic_chunks = 0;
 ///
 /// Each item is settled exactly once, by deliver() or fail(), in whatever
 /// order and by whatever thread the engine uses, several at once included; no
-/// lock is held meanwhile. A process engine has let go
-/// of a job of one item when that is settled.
+/// lock is held meanwhile. Once the item of a job that has only one is settled,
+/// an engine of processes does not look at that job any more.
 class Job {
  public:
   Job() = default;
