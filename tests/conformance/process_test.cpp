@@ -83,6 +83,14 @@ TEST_P(ProcessConformance, process__parent_attributes) {
   p.join();
 }
 
+// The same for the same key, and no way back to it.
+std::uint32_t checksum(const mp::AuthenticationString& key) {
+  const auto bytes = key.bytes();
+  return std::accumulate(
+      bytes.begin(), bytes.end(), std::uint32_t{0},
+      [](std::uint32_t all, std::byte b) { return all * 31 + std::to_integer<std::uint32_t>(b); });
+}
+
 TEST_P(ProcessConformance, process__lifecycle) {
   Channel report;
   Channel gate;
@@ -90,11 +98,8 @@ TEST_P(ProcessConformance, process__lifecycle) {
       {.name = "SomeProcess", .daemon = true},
       [](const Channel& out, const Channel& in, int number, const std::string& text) {
         const auto me = mp::current_process();
-        const auto key = me.authkey().bytes();
-        const int sum = std::accumulate(key.begin(), key.end(), 0, [](int all, std::byte b) {
-          return all * 31 + static_cast<int>(b);
-        });
-        out.say(fmt::format("{} {} {} {} {}", number, text, me.name(), sum, *me.pid()));
+        out.say(fmt::format("{} {} {} {} {}", number, text, me.name(), checksum(me.authkey()),
+                            *me.pid()));
         in.wait_for_end();
       },
       report, gate, 1, "two");
@@ -106,11 +111,7 @@ TEST_P(ProcessConformance, process__lifecycle) {
   EXPECT_TRUE(p.is_alive());
   EXPECT_EQ(mp::active_children().size(), 1U);
   EXPECT_EQ(p.exitcode(), std::nullopt);
-  const auto key = p.authkey().bytes();
-  const int sum = std::accumulate(key.begin(), key.end(), 0, [](int all, std::byte b) {
-    return all * 31 + static_cast<int>(b);
-  });
-  EXPECT_EQ(report.hear(), fmt::format("1 two SomeProcess {} {}", sum, *p.pid()));
+  EXPECT_EQ(report.hear(), fmt::format("1 two SomeProcess {} {}", checksum(p.authkey()), *p.pid()));
   gate.stop_writing();
   p.join();
   EXPECT_EQ(p.exitcode(), 0);
