@@ -162,6 +162,7 @@ const TaskEntry* Lane::next() {
       ring_if_wanted(true);
       return nullptr;
     }
+    // Now, as what follows may be a long sleep: that is no part of the task's time.
     read_clock();
     const auto found = [&] {
       // To be written at once when a task is there: asked for as such, the line

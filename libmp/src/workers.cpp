@@ -99,10 +99,9 @@ Engine::Answer Engine::submit(std::shared_ptr<Job> job, bool waiting) {
   const std::lock_guard guard(mutex_);
   if (broken_) return Answer::broken;
   if (phase_ != Phase::running) return Answer::closed;
-  job->id = last_job_ + 1;
+  job->id = ++last_job_;
   const std::size_t count = job->count;
   pending_.push_back(Share{std::move(job), 0, count});
-  ++last_job_;
   unsettled_ += count;
   total_ += count;
   help_follows_ = waiting;
@@ -203,15 +202,16 @@ Share Engine::take_share() {
     job.last_chunk = std::max(n, job.last_chunk);
   }
   n = std::min(std::max<std::size_t>(n, 1), front.count);
-  if (n == front.count) {
-    Share share = std::move(front);
-    share.budget = budget;
+  const bool all = n == front.count;
+  Share share = all ? std::move(front) : Share(front);
+  share.count = n;
+  share.budget = budget;
+  if (all) {
     pending_.pop_front();
-    return share;
+  } else {
+    front.first += n;
+    front.count -= n;
   }
-  Share share{front.job, front.first, n, front.deaths, budget};
-  front.first += n;
-  front.count -= n;
   return share;
 }
 

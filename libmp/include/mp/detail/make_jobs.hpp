@@ -24,8 +24,9 @@ using CallResult = ResultOf<F, std::tuple<Stored<Args>...>, true>;
 
 /// What cannot be encoded fails the call, not the caller: as Python, and so
 /// that one bad argument among many leaves the others their results.
-template <bool Processes, class CallJob, class F, class... Args>
-void fill_call(CallJob& job, F&& f, Args&&... args) {
+/// `Call` is a CallJob or a WaitedCall of that result.
+template <bool Processes, class Call, class F, class... Args>
+void fill_call(Call& job, F&& f, Args&&... args) {
   using R = CallResult<F, Args...>;
   using Item = std::tuple<Stored<Args>...>;
   if constexpr (Processes) {
