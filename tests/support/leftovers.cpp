@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "processes.hpp"
@@ -27,6 +29,19 @@ std::map<int, std::string> open_descriptors() {
   return found;
 }
 
+// What a sanitizer starts to name the functions of a finding, even of one that is suppressed; it
+// stays until the program ends.
+constexpr std::string_view symbolizer = "llvm-symbolizer";
+
+std::set<std::string> ends_of_pipes(pid_t child) {
+  std::set<std::string> found;
+  std::error_code gone;
+  for (const auto& entry : fs::directory_iterator(fmt::format("/proc/{}/fd", child), gone)) {
+    found.insert(fs::read_symlink(entry.path(), gone).string());
+  }
+  return found;
+}
+
 std::vector<std::function<void()>>& tidying() {
   static std::vector<std::function<void()>> actions;
   return actions;
@@ -36,12 +51,17 @@ std::vector<std::function<void()>>& tidying() {
 
 Belongings Belongings::now() {
   Belongings found;
+  found.descriptors = open_descriptors();
   for (const auto& [pid, row] : process_table()) {
-    if (row.parent == ::getpid()) {
+    if (row.parent != ::getpid()) continue;
+    if (row.name == symbolizer) {
+      const auto its_pipes = ends_of_pipes(pid);
+      std::erase_if(found.descriptors,
+                    [&](const auto& own) { return its_pipes.contains(own.second); });
+    } else {
       found.children[pid] = fmt::format("{}, state {}", row.name, row.state);
     }
   }
-  found.descriptors = open_descriptors();
   found.shared_memory = shared_memory_names();
   return found;
 }
