@@ -14,7 +14,7 @@ import sys
 
 # Floor, room, the names of its files without folder and ending.
 ROOMS = [
-    (0, "os", "os timeout print spin probe owned_lock private_fd symbols"),
+    (0, "os", "os timeout print spin probe owned_lock private_fd symbols precompiled"),
     (0, "errors", "errors executor_errors"),
     (1, "pickle", "pickle pickle_impl flat"),
     (1, "callable", "callable partial"),
