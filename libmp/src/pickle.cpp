@@ -4,6 +4,7 @@
 #include <link.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -22,9 +23,7 @@ void Encoder::too_deep() { throw PicklingError("cannot pickle: values are nested
 
 void Encoder::clear() noexcept {
   size_ = 0;
-  fds_.clear();
-  shared_fds_.clear();
-  kept_.clear();
+  attachments_.reset();
 }
 
 void Encoder::clear(std::span<std::byte> memory) noexcept {
@@ -34,17 +33,24 @@ void Encoder::clear(std::span<std::byte> memory) noexcept {
   capacity_ = memory.size();
 }
 
+Encoder::Attachments& Encoder::attachments() {
+  if (attachments_ == nullptr) attachments_ = std::make_unique<Attachments>();
+  return *attachments_;
+}
+
 void Encoder::descriptor(int fd) {
-  fds_.push_back(detail::UniqueFd::duplicate(fd));
-  number(static_cast<std::uint32_t>(fds_.size() - 1));
+  auto& fds = attachments().fds;
+  fds.push_back(detail::UniqueFd::duplicate(fd));
+  number(static_cast<std::uint32_t>(fds.size() - 1));
 }
 
 void Encoder::shared_descriptor(int fd, const void* owner) {
-  for (const auto& [known, index] : shared_fds_) {
+  auto& [fds, shared_fds, kept] = attachments();
+  for (const auto& [known, index] : shared_fds) {
     if (known == owner) return number(index);
   }
   descriptor(fd);
-  shared_fds_.emplace_back(owner, static_cast<std::uint32_t>(fds_.size() - 1));
+  shared_fds.emplace_back(owner, static_cast<std::uint32_t>(fds.size() - 1));
 }
 
 int Decoder::shared_descriptor() {
@@ -170,7 +176,13 @@ void Encoder::code(const void* address) {
     number(image.build);
     number(static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - image.base));
   };
-  if (const Executable& self = executable(); self.has(address)) return place(self.image);
+  if (const Executable& self = executable(); self.has(address)) {
+    // The same with a name of no length, in one piece: it stands twice in each task.
+    const std::array<std::uint64_t, 3> at{
+        0, self.image.build,
+        static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - self.image.base)};
+    return bytes(at.data(), sizeof at);
+  }
   const auto image = find_image([&](const dl_phdr_info& info) { return contains(info, address); });
   if (!image) throw PicklingError("cannot pickle a function that is in no loaded image");
   place(*image);

@@ -30,14 +30,14 @@ Timeout BasicPool<Processes>::limit(Timeout timeout) const {
 }
 
 template <bool Processes>
-void BasicPool<Processes>::submit(std::shared_ptr<Job> job, bool is_done, bool waiting) {
+void BasicPool<Processes>::submit(std::shared_ptr<Job> job, bool is_done, const Signal* signal) {
   Engine& engine = own();
   if (is_done) {
     if (engine.phase() != Engine::Phase::running) throw ValueError("Pool not running");
     return;
   }
   job->engine = engine_;
-  switch (engine.submit(std::move(job), waiting)) {
+  switch (engine.submit(std::move(job), signal)) {
     case Engine::Answer::accepted:
       return;
     case Engine::Answer::closed:

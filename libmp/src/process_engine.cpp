@@ -275,6 +275,12 @@ void ProcessEngine::wake_workers() {
   }
 }
 
+void ProcessEngine::wake_workers_and_help(std::unique_lock<ForkSafeMutex> lock,
+                                          const Signal& signal) {
+  feed();
+  help_locked(std::move(lock), signal, 0, Deadline());
+}
+
 // Whether all is done; the workers are told to end then.
 bool ProcessEngine::let_go() {
   if (phase_ == Phase::running || (phase_ == Phase::closed && unsettled_ != 0)) return false;

@@ -75,6 +75,7 @@ class ProcessEngine final : public Engine {
   void prepare() override;
   void recall(const Job& job) override;
   void wake_workers() override;
+  void wake_workers_and_help(std::unique_lock<ForkSafeMutex> lock, const Signal& signal) override;
   std::deque<Share> take_pending() override;
   [[nodiscard]] std::size_t running_items(bool wanted_only) const override;
   [[nodiscard]] std::size_t waiting_items() const override;
@@ -118,6 +119,8 @@ class ProcessEngine final : public Engine {
   void tell(Batch& batch);
   static std::size_t deliver(const Completion& result, std::span<const std::byte> bytes);
   [[nodiscard]] bool any_news() const;
+  void help_locked(std::unique_lock<ForkSafeMutex> lock, const Signal& signal, std::uint32_t seen,
+                   const Deadline& deadline);
   /// Arms the lanes that have tasks; false if there is news already.
   bool arm();
   void disarm();

@@ -148,7 +148,7 @@ void ProcessEngine::disarm() {
 void ProcessEngine::watch_lanes() {
   // Who helps to read results keeps no time limits.
   if (shortest_limit_ && service_sleeps_ && *shortest_limit_ < service_nap_) ring();
-  if (spinners_ != 0 || help_follows_) return;
+  if (spinners_ != 0) return;
   // A service thread that is awake looks before it sleeps.
   if (serving_ && !service_sleeps_) return;
   const bool quiet = arm();
@@ -167,16 +167,18 @@ bool ProcessEngine::may_spin() const {
 
 void ProcessEngine::help_own(const Signal& signal, std::uint32_t seen, const Deadline& deadline,
                              const Job* /*wanted*/) {
-  bool spin = false;
-  {
-    const std::lock_guard guard(mutex_);
-    ++helpers_;
-    spin = may_spin();
-    if (spin) {
-      ++spinners_;
-      disarm();
-    }
+  help_locked(std::unique_lock(mutex_), signal, seen, deadline);
+}
+
+void ProcessEngine::help_locked(std::unique_lock<ForkSafeMutex> lock, const Signal& signal,
+                                std::uint32_t seen, const Deadline& deadline) {
+  ++helpers_;
+  const bool spin = may_spin();
+  if (spin) {
+    ++spinners_;
+    disarm();
   }
+  lock.unlock();
   bool left = false;
   const auto changed = [&] {
     if (signal.value() != seen) return true;

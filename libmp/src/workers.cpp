@@ -10,6 +10,7 @@
 #include "mp/executor_errors.hpp"
 #include "mp/logging.hpp"
 #include "mp/process.hpp"
+#include "mp/remote_error.hpp"
 #include "symbols.hpp"
 #include "workers_impl.hpp"
 
@@ -93,10 +94,10 @@ void Engine::help(const Signal& signal, std::uint32_t seen, const Deadline& dead
   help_own(signal, seen, deadline, wanted);
 }
 
-Engine::Answer Engine::submit(std::shared_ptr<Job> job, bool waiting) {
+Engine::Answer Engine::submit(std::shared_ptr<Job> job, const Signal* signal) {
   if (job->count == 0) return Answer::accepted;
   prepare();
-  const std::lock_guard guard(mutex_);
+  std::unique_lock lock(mutex_);
   if (broken_) return Answer::broken;
   if (phase_ != Phase::running) return Answer::closed;
   job->id = ++last_job_;
@@ -104,9 +105,17 @@ Engine::Answer Engine::submit(std::shared_ptr<Job> job, bool waiting) {
   pending_.push_back(Share{std::move(job), 0, count});
   unsettled_ += count;
   total_ += count;
-  help_follows_ = waiting;
-  wake_workers();
-  help_follows_ = false;
+  if (signal == nullptr) {
+    wake_workers();
+  } else {
+    try {
+      wake_workers_and_help(std::move(lock), *signal);
+    } catch (...) {
+      // It is queued: whoever waits for it does so on the signal.
+      log(logging::error, "exception while helping: {}",
+          describe_exception(std::current_exception()));
+    }
+  }
   return Answer::accepted;
 }
 

@@ -241,7 +241,7 @@ TEST_F(HeapTest, BytesThatNameNoBlockAreRefused) {
   Encoder good;
   good.keep_until_receiver_ends();
   block.pickle(good);
-  const int arena = good.descriptors().at(0).get();
+  const int arena = good.descriptors()[0].get();
   refused(arena, 0, 64);
   refused(arena, 65, 64);
   refused(arena, 64, std::uint64_t{1} << 60U);

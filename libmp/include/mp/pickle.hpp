@@ -249,7 +249,7 @@ class Encoder {
   void code(const void* address);
   /// Keeps `object` alive until the receiver is done with what was encoded
   /// (where the sender can know: until the child it starts has ended).
-  void keep(std::shared_ptr<const void> object) { kept_.push_back(std::move(object)); }
+  void keep(std::shared_ptr<const void> object) { attachments().kept.push_back(std::move(object)); }
   /// The sender's word that it holds what take_kept() gives it until the one
   /// receiver has ended. Without it, shared memory that is sent is never used again.
   void keep_until_receiver_ends() noexcept { keeps_ = true; }
@@ -270,15 +270,26 @@ class Encoder {
   /// Takes back what was written after the first `size` bytes.
   void truncate(std::size_t size) noexcept { size_ = size; }
   [[nodiscard]] std::span<const std::byte> view() const noexcept { return {data_, size_}; }
-  [[nodiscard]] const std::vector<detail::UniqueFd>& descriptors() const noexcept { return fds_; }
+  [[nodiscard]] std::span<const detail::UniqueFd> descriptors() const noexcept {
+    if (attachments_ == nullptr) return {};
+    return attachments_->fds;
+  }
   [[nodiscard]] std::vector<std::shared_ptr<const void>> take_kept() noexcept {
-    return std::exchange(kept_, {});
+    if (attachments_ == nullptr) return {};
+    return std::exchange(attachments_->kept, {});
   }
   [[noreturn]] static void too_deep();
 
  private:
   friend class detail::Nested<Encoder>;
+  // What goes along with the bytes.
+  struct Attachments {
+    std::vector<detail::UniqueFd> fds;
+    std::vector<std::pair<const void*, std::uint32_t>> shared_fds;  // Their owners, which of fds.
+    std::vector<std::shared_ptr<const void>> kept;
+  };
   void grow(std::size_t more);
+  Attachments& attachments();
 
   // Small messages never touch the heap. With two of these a pool's job is no larger
   // than what the C library's allocator keeps at hand, 1032 bytes.
@@ -287,9 +298,7 @@ class Encoder {
   std::size_t size_ = 0;
   std::size_t capacity_ = sizeof inline_;
   std::unique_ptr<std::byte[]> heap_;
-  std::vector<detail::UniqueFd> fds_;
-  std::vector<std::pair<const void*, std::uint32_t>> shared_fds_;
-  std::vector<std::shared_ptr<const void>> kept_;
+  std::unique_ptr<Attachments> attachments_;  // None: as with most.
   bool keeps_ = false;
   int depth_ = 0;
 };

@@ -103,7 +103,7 @@ class BasicPool {
       WaitedCall<CallResult<F, Args...>> job;
       job.limit = limit({});
       fill_call<Processes>(job, std::forward<F>(f), std::forward<Args>(args)...);
-      submit(job.borrowed(), job.finished(), true);
+      submit(job.borrowed(), job.finished(), &job.signal());
       return job.get();
     } else {
       return apply_async(std::forward<F>(f), std::forward<Args>(args)...).get();
@@ -243,7 +243,7 @@ class BasicPool {
 
  private:
   Timeout limit(Timeout timeout) const;
-  void submit(std::shared_ptr<Job> job, bool is_done, bool waiting = false);
+  void submit(std::shared_ptr<Job> job, bool is_done, const Signal* signal = nullptr);
 
   template <class T, class Options>
   static void set_callbacks(T& job, Options& options) {

@@ -206,6 +206,7 @@ class WaitedCall final : public Job {
   /// For submit(). Owns nothing.
   std::shared_ptr<Job> borrowed() noexcept { return {std::shared_ptr<void>(), this}; }
   [[nodiscard]] bool finished() const noexcept override { return signal_.value() != 0; }
+  [[nodiscard]] const Signal& signal() const noexcept { return signal_; }
   /// Waits. Throws the task's error.
   R get() {
     while (!finished()) {

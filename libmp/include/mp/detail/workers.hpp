@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <typeinfo>
@@ -131,9 +132,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   virtual ~Engine() = default;
 
   /// Queues the job, or says why not. Throws what starting a worker throws.
-  /// `waiting`: the caller is going to help() at once, nobody need be woken
-  /// for the result.
-  Answer submit(std::shared_ptr<Job> job, bool waiting = false);
+  /// With `signal`, which changes from 0 when the job is settled: helps at once, as
+  /// help() does and without a deadline; nobody need be woken for the result.
+  Answer submit(std::shared_ptr<Job> job, const Signal* signal = nullptr);
   /// Drops what no worker has begun; it will be neither delivered nor failed.
   /// Returns the number of items dropped. Nobody wants the others either.
   std::size_t take_back(Job& job);
@@ -181,6 +182,12 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   /// After a job was queued, or the phase changed. The mutex is held.
   virtual void wake_workers() = 0;
+  /// After a job was queued whose submitter waits: the same, and a help_own() that
+  /// may begin with the mutex it has.
+  virtual void wake_workers_and_help(std::unique_lock<ForkSafeMutex> /*lock*/,
+                                     const Signal& /*signal*/) {
+    wake_workers();
+  }
   /// Before a job is queued, or refused, the mutex not held: may start workers,
   /// may throw.
   virtual void prepare() {}
@@ -219,7 +226,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t last_job_ = 0;
   bool tells_progress_ = false;  // One thread at a time calls on_progress.
   bool progress_untold_ = false;
-  bool help_follows_ = false;  // The job being queued is waited for.
 };
 
 }  // namespace mp::detail
