@@ -33,11 +33,12 @@ std::map<int, std::string> open_descriptors() {
 // stays until the program ends.
 constexpr std::string_view symbolizer = "llvm-symbolizer";
 
-std::set<std::string> ends_of_pipes(pid_t child) {
+// The pipes that it is asked and answers through; the rest is its parent's.
+std::set<std::string> pipes_of(pid_t child) {
   std::set<std::string> found;
   std::error_code gone;
-  for (const auto& entry : fs::directory_iterator(fmt::format("/proc/{}/fd", child), gone)) {
-    found.insert(fs::read_symlink(entry.path(), gone).string());
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO}) {
+    found.insert(fs::read_symlink(fmt::format("/proc/{}/fd/{}", child, fd), gone).string());
   }
   return found;
 }
@@ -55,9 +56,8 @@ Belongings Belongings::now() {
   for (const auto& [pid, row] : process_table()) {
     if (row.parent != ::getpid()) continue;
     if (row.name == symbolizer) {
-      const auto its_pipes = ends_of_pipes(pid);
-      std::erase_if(found.descriptors,
-                    [&](const auto& own) { return its_pipes.contains(own.second); });
+      const auto pipes = pipes_of(pid);
+      std::erase_if(found.descriptors, [&](const auto& own) { return pipes.contains(own.second); });
     } else {
       found.children[pid] = fmt::format("{}, state {}", row.name, row.state);
     }
