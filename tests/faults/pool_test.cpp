@@ -66,8 +66,10 @@ void end_by(End how) {
     case End::out_of_memory: {
       const rlimit little{1U << 20U, 1U << 20U};
       ::setrlimit(RLIMIT_AS, &little);
-      // What a program does that cannot do without the memory.
-      if (std::malloc(64U << 20U) == nullptr) std::abort();
+      // What a program does that cannot do without the memory. Volatile, as memory that
+      // nobody uses need not be asked for.
+      void* volatile memory = std::malloc(64U << 20U);
+      if (memory == nullptr) std::abort();
       break;
     }
   }
