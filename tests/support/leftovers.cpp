@@ -7,12 +7,14 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string_view>
 #include <thread>
 #include <utility>
 
 #include "processes.hpp"
+#include "service_thread.hpp"
 
 namespace mp::test {
 namespace {
@@ -20,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-// How long what is on its way out may take.
+// How long a thread that is on its way out may take.
 constexpr auto grace = 2s;
 
 std::map<int, std::string> open_descriptors() {
@@ -47,6 +49,15 @@ std::set<std::string> pipes_of(pid_t child) {
     found.insert(fs::read_symlink(fmt::format("/proc/{}/fd/{}", child, fd), gone).string());
   }
   return found;
+}
+
+bool service_thread_runs() {
+  for (const auto& task : fs::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    if (name == detail::service_thread_name) return true;
+  }
+  return false;
 }
 
 std::vector<std::function<void()>>& tidying() {
@@ -103,12 +114,13 @@ void LeftoversListener::OnTestStart(const testing::TestInfo&) { before_ = Belong
 
 void LeftoversListener::OnTestEnd(const testing::TestInfo&) {
   for (const auto& tidy : tidying()) tidy();
-  // A thread that libmp has let go may be about to close its connection: what goes by itself in a
-  // while is not left over.
+  // A thread of libmp's that nobody needs any more ends by itself, and closes its connection then.
   const auto end = std::chrono::steady_clock::now() + grace;
+  bool ending = service_thread_runs();
   auto left = leftovers(before_);
-  while (!left.empty() && std::chrono::steady_clock::now() < end) {
+  while (!left.empty() && ending && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(1ms);
+    ending = service_thread_runs();
     left = leftovers(before_);
   }
   for (const auto& sentence : left) ADD_FAILURE() << sentence;
