@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "processes.hpp"
-#include "service_thread.hpp"
 
 namespace mp::test {
 namespace {
@@ -51,11 +50,14 @@ std::set<std::string> pipes_of(pid_t child) {
   return found;
 }
 
+// As libmp/src/service_thread.hpp has it, which not all that link this file see.
+constexpr std::string_view service_thread = "libmp-service";
+
 bool service_thread_runs() {
   for (const auto& task : fs::directory_iterator("/proc/self/task")) {
     std::string name;
     std::getline(std::ifstream(task.path() / "comm"), name);
-    if (name == detail::service_thread_name) return true;
+    if (name == service_thread) return true;
   }
   return false;
 }
