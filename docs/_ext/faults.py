@@ -3,13 +3,12 @@ import tables
 
 
 def python(way):
-    if way.unseen:
-        return way.unseen
-    return f"`{way.python}` ({{download}}`program <../tests/faults/python/{way.name}.py>`)"
+    shown = f"`{way.python}` ({{download}}`program <../tests/faults/python/{way.name}.py>`)"
+    return f"{shown}; {way.note}" if way.note else shown
 
 
 def count(ways):
-    return [len(ways), sum(bool(w.python) for w in ways), sum(bool(w.tests) for w in ways)]
+    return [len(ways), sum(len(way.tests) for way in ways)]
 
 
 def cells(way):
@@ -20,7 +19,7 @@ def make(env):
     ways = tables.load("tests/faults/ways.py")
     env.note_dependency(str(ways.HERE / "ways.txt"))
     sections = ways.read_all()
-    yield from tables.summary(["ways", "shown by a program", "tested in libmp"], sections, count)
+    yield from tables.summary(["ways, each with a program", "tests of libmp"], sections, count)
     yield from tables.table(["way", "Python", "libmp", "tests"], sections, cells)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The ways in which CPython hangs, corrupts or loses data: does ways.txt tell the truth?
 
-    ways.py list      each way has a program or a reason, and a test that is there
+    ways.py list      each way has a program and a test that is there
     ways.py run       runs the programs in python/: does each print what the list says?
 
 The book makes a page of the same list.
@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 import listing  # noqa: E402
 
 PROGRAMS = HERE / "python"
-FIELD = re.compile(r"(python|unseen|libmp|test): +(.+)")
+FIELD = re.compile(r"(python|note|libmp|test): +(.+)")
 SECONDS = 120
 TRIES = 3
 
@@ -33,7 +33,7 @@ TRIES = 3
 class Way:
     name: str
     python: str = ""  # The last line that its program prints.
-    unseen: str = ""  # Or: what happens, and why no program shows it.
+    note: str = ""  # More about Python's.
     libmp: str = ""
     test: str = ""
 
@@ -61,9 +61,7 @@ def complaints():
     for section in read_all():
         for way in section.rows:
             names.append(way.name)
-            if bool(way.python) == bool(way.unseen):
-                yield f"{way.name}: one of python and unseen"
-            if bool(way.python) != (PROGRAMS / f"{way.name}.py").is_file():
+            if not way.python or not (PROGRAMS / f"{way.name}.py").is_file():
                 yield f"{way.name}: python/{way.name}.py and what it prints go together"
             if not way.libmp:
                 yield f"{way.name}: what does libmp do?"
@@ -133,7 +131,7 @@ def is_shown(way, others=()):
 
 def run(wanted):
     ways = [way for section in read_all() for way in section.rows
-            if way.python and (not wanted or way.name in wanted)]
+            if not wanted or way.name in wanted]
     # Most of them sleep most of the time. What a program does not show in company, it may alone.
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
         first = list(executor.map(last_line, [way.name for way in ways]))
