@@ -42,8 +42,7 @@ int main() {
   // [/start]
 
   // [collect]
-  // The code is kept by the kernel until we ask, and by the object from then
-  // on. It is there once join() has returned.
+  // The code is there once join() has returned.
   jobs.back().terminate();
   for (auto& j : jobs) {
     j.join();

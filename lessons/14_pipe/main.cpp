@@ -10,9 +10,11 @@
 #include <string>
 #include <tuple>
 
+// [request]
 // What is sent is a value, whole, whatever its type; the receiver names the
 // type, and a message of another shape is an error, not a misreading.
 using Request = std::tuple<std::string, int>;
+// [/request]
 
 // [make_tuple]
 // Asks, then waits for the answer at the same end: a duplex pipe carries both

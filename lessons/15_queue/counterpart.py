@@ -25,8 +25,8 @@ if __name__ == "__main__":
 
     queue.put(MyFancyClass("Fancy Dan"))
 
-    # Here the two lines are needed: a thread is still writing the object into
-    # a pipe when put returns.
+    # When put returns a thread may still be writing the object into a pipe:
+    # nothing more comes, and it is waited for.
     queue.close()
     queue.join_thread()
     p.join()

@@ -20,8 +20,7 @@ void creator(std::vector<int> data, mp::Queue<int> q) {
 // [/creator]
 
 // [consumer]
-// An empty queue says nothing: the creator may be slow, or may be done. Only
-// the sentinel tells the two apart, so it comes last and is looked for.
+// The sentinel comes last, and is looked for.
 void my_consumer(mp::Queue<int> q) {
   while (true) {
     int data = q.get();

@@ -35,8 +35,7 @@ int main() {
   // [/small]
 
   // [large]
-  // The same order with a message that no pipe would hold. In Python this
-  // join() never returns: the child waits for a reader, the reader for it.
+  // The same order with a message that no pipe would hold.
   mp::Process large(get_even, 4'000'000, q);
   large.start();
   large.join();

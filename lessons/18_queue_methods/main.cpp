@@ -11,6 +11,8 @@
 #include <variant>
 
 using namespace std::chrono_literals;
+
+// [types]
 using Question = std::tuple<std::string, int>;
 using Message = std::variant<Question, std::string>;
 using Messages = mp::Queue<Message>;
@@ -21,6 +23,7 @@ std::string text(const Message& message) {
   auto [substr, num] = std::get<Question>(message);
   return fmt::format("('{}', {})", substr, num);
 }
+// [/types]
 
 const char* yes(bool answer) { return answer ? "yes" : "no"; }
 

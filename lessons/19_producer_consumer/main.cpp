@@ -36,7 +36,6 @@ class Consumer : public mp::Process {
   Consumer(Tasks task_queue, Results result_queue)
       : task_queue_(task_queue), result_queue_(result_queue) {}
 
-  // The body of the child, in place of a target.
   void run() override {
     while (auto next_task = task_queue_.get()) {
       mp::println("{}: {}", name(), next_task->str());
@@ -76,7 +75,6 @@ int main() {
   for (int i = 0; i < num_jobs; ++i) tasks.put(Task{i, i});
   for (int i = 0; i < num_consumers; ++i) tasks.put(std::nullopt);
 
-  // Returns when every item, pills too, was answered by a task_done().
   tasks.join();
   // [/feed]
 

@@ -1,7 +1,7 @@
 // How do two processes change one number and lose nothing?
 //
 // Python:  lock.acquire(); val.value += 1; lock.release()  or  with lock: ...
-// Watch:   the last line, 1, although each is interrupted a hundred times.
+// Watch:   the last line, 1, although each gives way a hundred times.
 // Run:     ./learn value_lock
 
 #include <mp/mp.hpp>
@@ -28,8 +28,7 @@ void add(mp::Value<int> val, mp::Lock lock, mp::Barrier start) {
 // [/add]
 
 // [subtract]
-// The other way to write the same. It must be the same lock: one that only
-// one of the two takes keeps nobody out.
+// The other way to write the same.
 void subtract(mp::Value<int> val, mp::Lock lock, mp::Barrier start) {
   start.wait();
   for (int i = 0; i < rounds; ++i) {

@@ -1,8 +1,8 @@
 // Which values can processes share, and who guards them?
 //
-// Python:  Value('i'), Value(c_bool, False, lock=False), Value('l', 0,
+// Python:  Value('i'), Value(c_bool, True, lock=False), Value('l', 0,
 //          lock=my_lock), Array('i', 5); with resized_size.get_lock(): ...
-// Watch:   four numbers with four guards: its own lock, none, mine, its own.
+// Watch:   who guards what: a lock of its own, none, or mine.
 // Run:     ./learn shared_values
 
 #include <mp/mp.hpp>

@@ -1,6 +1,6 @@
 // How do I go on working while a pool works for me?
 //
-// Python:  result = pool.apply_async(doubler, (25,)); result.get(timeout=1)
+// Python:  result = pool.apply_async(doubler, (25,)); result.get(timeout=10)
 // Watch:   get() that is in time, get() that is not, and one that throws.
 // Run:     ./learn async_results
 
@@ -33,8 +33,10 @@ int too_small(int number) {
 // [/functions]
 
 int main() {
+  // [pool]
   mp::Event event;
   mp::Pool pool(2, set_gate, event);
+  // [/pool]
 
   // [in_time]
   // apply_async() returns at once; what it returns is a promise of a result.

@@ -43,6 +43,7 @@ void error_callback(const std::exception_ptr& error) {
 // [/callbacks]
 
 int main() {
+  // [files]
   // Four files, of 10, 200, 3000 and 40000 characters.
   const auto folder =
       fs::temp_directory_path() / fmt::format("count_chars-{}", ::getpid());
@@ -53,11 +54,11 @@ int main() {
     filelist.push_back(fmt::format("file{}", filelist.size() + 1));
     std::ofstream(filelist.back()) << std::string(size, 'x');
   }
+  // [/files]
 
   {
-    mp::Pool pool(2);
-
     // [wait]
+    mp::Pool pool(2);
     mp::println("{}", pool.map(count_chars, filelist));
 
     auto async_result = pool.map_async(count_chars, filelist);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <ranges>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,7 +38,8 @@ inline void draw(const std::vector<Arrivals>& ways) {
   for (const auto& [way, begin, seen] : ways) {
     fmt::print(svg, "<text x='10' y='{}'>{}</text>\n", y + 4, way);
     fmt::print(svg, "<path d='M130 {}H620' stroke='#ccc'/>\n", y);
-    for (auto [result, seconds] : seen)
+    // The first at last, so that it lies on top.
+    for (auto [result, seconds] : seen | std::views::reverse)
       fmt::print(svg, "<circle cx='{:.0f}' cy='{}' r='6' fill='{}'/>\n",
                  130 + 1400 * std::min(seconds, 0.34), y,
                  result == 0 ? "#c33" : "#37a");
