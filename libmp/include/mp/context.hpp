@@ -51,7 +51,7 @@ std::vector<StartMethod> get_all_start_methods();
 StartMethod start_method_of(std::string_view name);
 
 /// The program that children under spawn and forkserver execute; empty means
-/// this one. It must be the same build, or know the functions by name. Not
+/// this one. It must be the same build, else the child refuses its order. Not
 /// looked at until a child is started.
 void set_executable(const std::filesystem::path& path);
 
