@@ -5,6 +5,7 @@
 #include <stdio_ext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -193,6 +194,8 @@ void end_children() {
     child.terminate();
   }
   if (handles.empty()) return end_forkserver();
+  // Daemons first: those that do not end must not wait for other children until they are killed.
+  std::ranges::stable_partition(handles, &Process::daemon);
   const Deadline grace(daemon_grace);
   for (auto& child : handles) {
     log(logging::info, "calling join() for process {}", child.name());

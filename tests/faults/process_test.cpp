@@ -13,17 +13,22 @@
 #include <mp/mp.hpp>
 #include <random>
 #include <set>
+#include <string>
 #include <thread>
 
 #include "channel.hpp"
 #include "children.hpp"
 #include "forked.hpp"
+#include "pools.hpp"
+#include "processes.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using mp::test::Channel;
+using mp::test::comes_true;
 using mp::test::Forked;
+using mp::test::is_gone;
 
 constexpr auto death_is_noticed_within = 2s;
 
@@ -262,6 +267,37 @@ TEST_P(ProcessFaults, ADaemonThatIgnoresSigtermIsKilledAfterAGrace) {
   program.join(20s);
   EXPECT_EQ(program.exitcode(), 0);
   EXPECT_TRUE(alive.ended(0s));
+}
+
+TEST_P(ProcessFaults, ADaemonThatIgnoresSigtermDoesNotWaitForOtherChildren) {
+  mp::detail::end_forkserver();
+  Channel report;
+  Channel end_program;
+  Channel end_other;
+  mp::Process program(
+      [](const Channel& out, const Channel& end, const Channel& others_end) {
+        mp::Process other([](const Channel& in) { in.hear(60s); }, others_end);
+        other.start();
+        mp::Process deaf(
+            {.daemon = true},
+            [](const Channel& o) {
+              signal(SIGTERM, SIG_IGN);
+              o.say(std::to_string(::getpid()));
+              for (;;) ::pause();
+            },
+            out);
+        deaf.start();
+        end.hear();
+      },
+      report, end_program, end_other);
+  program.start();
+  const pid_t deaf = std::stoi(report.hear().value());
+  end_program.say("end");
+  EXPECT_TRUE(comes_true([&] { return is_gone(deaf); }));
+  EXPECT_TRUE(program.is_alive());
+  end_other.say("end");
+  program.join(20s);
+  EXPECT_EQ(program.exitcode(), 0);
 }
 
 TEST_P(ProcessFaults, ManyDaemonsThatIgnoreSigtermShareOneGrace) {
