@@ -1,7 +1,7 @@
 // What is a process called, and who counts?
 //
 // Python:  multiprocessing.current_process().name, Process(name="Test")
-// Watch:   the numbers begin at 2, although five processes are started.
+// Watch:   the numbers begin at 2: what has become of Process-1?
 // Run:     ./learn names
 
 #include <mp/mp.hpp>

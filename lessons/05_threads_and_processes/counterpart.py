@@ -13,6 +13,7 @@ def do_some_work(val):
           f"of process {os.getpid()}", flush=True)
     print(f"echo: {val}", flush=True)
     times_done += 1
+    print(f"counted here: {times_done}", flush=True)
 
 
 def crash():

@@ -18,7 +18,7 @@ void do_some_work(const std::string& val) {
   mp::println("doing some work in thread {} of process {}", ::gettid(),
               ::getpid());
   mp::println("echo: {}", val);
-  ++times_done;
+  mp::println("counted here: {}", ++times_done);
 }
 // [/work]
 
@@ -44,7 +44,7 @@ int main() {
 
   // [process]
   // A process has memory of its own, and a first thread, whose id it shares.
-  // It counts, too: from our 1 to its 2. The 2 is gone with it.
+  // It counts, too, from our 1 to its 2. The 2 is gone with it.
   mp::Process process(do_some_work, val);
   process.start();
   process.join();

@@ -1,7 +1,7 @@
 // How long does join() wait, and does it wait for a daemon, too?
 //
 // Python:  d.join()
-// Watch:   both "Exiting" lines come now, the daemon's last.
+// Watch:   both "Exiting" lines come now, before main's.
 // Run:     ./learn daemon_join
 
 #include <mp/mp.hpp>

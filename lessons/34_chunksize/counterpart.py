@@ -1,4 +1,5 @@
-"""What does it cost to hand a task to another process?"""
+"""What does it cost to hand a task to another process? With fewer items and attempts than the C++
+program, so that it does not take a minute."""
 import multiprocessing as mp
 import time
 

@@ -70,7 +70,7 @@ int main() {
   // [/chunks]
 
   // [work]
-  // Now more and more work per item. What the pool costs stays the same.
+  // Now more and more work per item: what the messages cost weighs less.
   std::optional<unsigned> wins;
   for (unsigned rounds : {10U, 100U, 1000U, 10'000U, 100'000U}) {
     const std::vector<unsigned> items(200, rounds);

@@ -69,8 +69,8 @@ int main() {
   fs::create_directory(folder);
 
   // [fetch]
-  // download() returns at once; all pages are on their way together. The
-  // last one does not exist.
+  // download() returns at once; eight pages at a time are asked for. The last
+  // one does not exist.
   Spider spider(here.recv<std::uint16_t>());
   for (int n = 1; n <= 12; ++n)
     spider.download(fmt::format("/page{}", n), folder / std::to_string(n));

@@ -51,7 +51,7 @@ int main() {
 
   // [thread]
   // A second thread, which has the mutex for as long as main says. Any lock
-  // will do: a logger's, a cache's, the one inside malloc.
+  // will do: a logger's, a cache's, a library's.
   std::latch held(1);
   std::latch finished(1);
   std::jthread holder([&] {
