@@ -27,7 +27,9 @@
 /// Every call is one message to the server and one back; it runs there alone,
 /// so that single calls are atomic, and two calls are not. Errors of the
 /// object are thrown here as they were there. When the server is gone, calls
-/// throw EOFError, or std::system_error if it was gone before.
+/// throw EOFError, or std::system_error if it was gone before. What holds
+/// descriptors cannot be an argument (PicklingError). In its own server a proxy
+/// cannot be called, nor one whose object is gone (RuntimeError).
 namespace mp {
 
 /// What all proxies have. Python: BaseProxy.

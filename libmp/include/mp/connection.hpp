@@ -49,7 +49,8 @@ class Message {
 }  // namespace detail
 
 /// Python's "bytes-like object": text, or a range of plain values in one
-/// piece. A view; it does not own what it shows.
+/// piece. A view; it does not own what it shows. An array of char is text up to
+/// its first NUL; other bytes go as a std::string or a std::array.
 class BytesView : public std::span<const std::byte> {
  public:
   BytesView(std::span<const std::byte> bytes) : span(bytes) {}
@@ -82,7 +83,9 @@ class BytesView : public std::span<const std::byte> {
 ///
 /// Errors of every call, as std::system_error, where Python has OSError:
 /// EBADF after close(), or in the direction in which the end is not open;
-/// EPIPE sending to an end that is gone (there is no SIGPIPE).
+/// EPIPE sending to an end that is gone (there is no SIGPIPE); ECONNRESET where
+/// the other end goes in the middle of a message; EBADMSG for what is no
+/// message of libmp's, and nothing is received from then on.
 class Connection {
  public:
   /// Takes over `fd`, a connected stream socket. Throws ValueError if `fd`
@@ -128,7 +131,8 @@ class Connection {
   /// The descriptor; it belongs to the connection.
   [[nodiscard]] int fileno() const;
   /// Closes the end, for all copies in this process. Twice is once. A call in
-  /// progress in another thread is completed first.
+  /// progress in another thread is not disturbed, nor waited for: the other end
+  /// sees the end of file when that is through.
   void close();
 
   [[nodiscard]] bool closed() const noexcept;
@@ -177,7 +181,8 @@ class DupFd {
 };
 
 /// Two connected ends. Duplex: each sends and receives. Otherwise the first
-/// only receives and the second only sends.
+/// only receives and the second only sends. Throws std::system_error where
+/// descriptors run out.
 std::pair<Connection, Connection> Pipe(bool duplex = true);
 
 class Waitable;
@@ -231,7 +236,7 @@ namespace connection {
 /// Those of `objects` that are ready, in their order, as soon as there is one;
 /// empty if the time-out passes before. The end of file counts as ready.
 /// Throws std::system_error (EBADF) for a closed connection or descriptor and
-/// ValueError for a negative one.
+/// ValueError for a negative one and for a closed queue.
 template <std::ranges::contiguous_range Range>
 requires std::convertible_to < const std::ranges::range_value_t<Range>
 &, Waitable > std::vector<std::ranges::range_value_t<Range>> wait(const Range& objects,

@@ -296,7 +296,8 @@ struct ThreadPoolOptions {
 /// For one call.
 struct SubmitOptions {
   /// After so long its worker and all that one's descendants are killed, the
-  /// future fails with TimeoutError, and the worker is replaced. Processes only.
+  /// future fails with TimeoutError, and the worker is replaced. For processes
+  /// only, else ValueError.
   Timeout timeout = {};
 };
 
@@ -312,7 +313,8 @@ struct ExecutorMapOptions {
 namespace detail {
 
 /// What both executors are, but for their constructors. May be used from any
-/// thread of the process that made it. The destructor is shutdown().
+/// thread of the process that made it; in a forked child every call throws
+/// AssertionError. The destructor is shutdown().
 template <bool Processes>
 class BasicExecutor {
  public:
@@ -337,7 +339,8 @@ class BasicExecutor {
 
   /// f(a, b, …) for the elements of the ranges side by side, in order. All is
   /// submitted now; a result's error is thrown at its place, and cancels
-  /// what has not begun, as does dropping the results.
+  /// what has not begun, as does dropping the results. Throws as submit() does,
+  /// and PicklingError for what cannot be pickled.
   template <class F, class... Ranges>
   auto map(F&& f, Ranges&&... ranges) {
     return map(ExecutorMapOptions(), std::forward<F>(f), std::forward<Ranges>(ranges)...);

@@ -69,7 +69,8 @@ class SequenceProxy : public IndexedProxy<T> {
     encode(call.args(), indices);
     return take_elements<T>(call.result(), this->server());
   }
-  /// Python's list[start:stop] = values.
+  /// Python's list[start:stop] = values; of another number of values in an
+  /// array: ValueError.
   template <std::ranges::sized_range Values>
   void set_slice(std::int64_t start, std::int64_t stop, const Values& values) const {
     auto call = this->request("set_slice", start, stop);

@@ -56,7 +56,8 @@ class Listener {
  public:
   /// At an abstract address that nobody else has.
   explicit Listener(ListenerOptions options = {});
-  /// Throws std::system_error if the address cannot be had.
+  /// Throws std::system_error if the address cannot be had, ValueError for a
+  /// name in it that is empty or longer than 107 bytes.
   explicit Listener(const Address& address, ListenerOptions options = {});
   Listener(Listener&&) noexcept;
   Listener& operator=(Listener&&) noexcept;
@@ -93,7 +94,9 @@ struct ClientOptions {
 /// Connects to a Listener, at whichever of a host's addresses one listens. With
 /// an authkey both ends prove that they have it.
 /// Throws std::system_error if nobody listens, AuthenticationError if the keys
-/// differ, EOFError if the listener goes away, TimeoutError if it is too slow.
+/// differ, EOFError (or, while this sends, std::system_error EPIPE) if the
+/// listener goes away, TimeoutError if it is too slow, ValueError for a name that
+/// is empty or longer than 107 bytes.
 Connection Client(const Address& address, ClientOptions options = {});
 
 namespace connection {

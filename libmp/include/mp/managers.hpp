@@ -88,7 +88,7 @@ Referent object(std::shared_ptr<T> object, std::vector<detail::MethodEntry> meth
 /// A server in this process. Python: managers.Server.
 class ManagerServer {
  public:
-  /// Serves until a client's shutdown() or stop(), in the calling thread.
+  /// Serves until stop(), in the calling thread.
   void serve_forever();
   /// From any thread, or a signal handler.
   void stop() noexcept;
@@ -130,7 +130,8 @@ class BaseManager {
     add(std::move(name), std::move(entry));
   }
   /// Makes a function known by a name: clients get the object that it returns,
-  /// a Referent. For servers in this process, and forked ones.
+  /// a Referent. For servers in this process, and forked ones; under another
+  /// start method start() throws PicklingError.
   void register_callable(std::string name, std::function<Referent()> callable);
 
   /// Starts the server process; there, `initializer(args...)` is called first.

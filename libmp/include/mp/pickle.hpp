@@ -378,7 +378,8 @@ void encode(Encoder& out, const T& value);
 template <Picklable T>
 T decode(Decoder& in);
 
-/// The bytes of a value that carries no descriptors. Python: pickle.dumps.
+/// The bytes of a value that carries no descriptors, else PicklingError.
+/// Python: pickle.dumps.
 template <Picklable T>
 std::vector<std::byte> dumps(const T& value) {
   Encoder out;
@@ -389,7 +390,8 @@ std::vector<std::byte> dumps(const T& value) {
   return {out.view().begin(), out.view().end()};
 }
 
-/// The value of its bytes, all of them. Python: pickle.loads.
+/// The value of its bytes, all of them; PicklingError where they are no such
+/// value. They do not say of which type they are. Python: pickle.loads.
 template <Picklable T>
 T loads(std::span<const std::byte> bytes) {
   Decoder in(bytes);

@@ -35,7 +35,8 @@ class AsyncResult {
       : state_(std::move(state)), progress_(std::move(progress)) {}
 
   /// Waits, and returns the value or throws what the task threw; again, when
-  /// called again. Throws TimeoutError if it is not ready in time.
+  /// called again, but for a value that cannot be copied: the first call moves
+  /// it out. Throws TimeoutError if it is not ready in time.
   T get(Timeout timeout = {}) const& {
     state_->require(timeout);
     auto state = state_;
@@ -89,7 +90,8 @@ namespace detail {
 /// May be used from any thread of the process that made it; in a forked child
 /// every call throws AssertionError. Calls that hand out work throw ValueError
 /// `Pool not running` after close() and terminate(), and BrokenProcessPool
-/// when no worker can be had any more.
+/// (a ThreadPool: BrokenThreadPool) when no worker can be had any more. Those
+/// that take a chunk size: ValueError `Chunksize must be 1+`.
 template <bool Processes>
 class BasicPool {
  public:
@@ -175,7 +177,7 @@ class BasicPool {
 
   /// f of each item, one by one, in order; the input is read as the results
   /// are, a bounded number of items ahead and in the reader's thread, so it
-  /// may be endless. Throws ValueError `Chunksize must be 1+`.
+  /// may be endless. Throws ValueError `buffersize must be None or > 0`, too.
   template <class F, class Range>
   auto imap(F&& f, Range&& items, int chunksize = 1) {
     return start_imap(true, {.chunksize = chunksize}, std::forward<F>(f),

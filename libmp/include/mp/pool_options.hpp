@@ -51,7 +51,7 @@ struct ApplyOptions {
   std::function<void(const std::exception_ptr&)> error_callback = {};
   /// After so long the worker and all its descendants are killed, the result
   /// is TimeoutError, and the worker replaced. Threads cannot be stopped:
-  /// ThreadPool refuses it.
+  /// ThreadPool refuses it (ValueError).
   Timeout timeout = {};
 };
 

@@ -50,6 +50,9 @@ using RemoteResults = Results<R, detail::RemoteStream<R>>;
 /// by terminate(), when the last proxy of it and of its unfinished results is
 /// gone.
 ///
+/// A function that the server's program does not have is an AttributeError; errors
+/// of the pool are those of mp::Pool.
+///
 /// Callbacks run here, in a thread of this process's, one at a time, before the
 /// result is ready for who asked for it; so what they refer to must be there
 /// until then. The thread has the results that it is to tell of: they are

@@ -24,8 +24,8 @@ struct Progress {
   std::size_t total = 0;
   std::size_t done = 0;  ///< Finished with a value.
   std::size_t failed = 0;
-  std::size_t running = 0;  ///< Begun by a worker.
-  std::size_t queued = 0;
+  std::size_t running = 0;                   ///< Begun by a worker; zero for a single map,
+  std::size_t queued = 0;                    ///< which counts them here.
   std::vector<WorkerProgress> workers = {};  ///< Empty for a single map.
 };
 

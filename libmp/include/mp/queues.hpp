@@ -135,7 +135,8 @@ class Queue {
   }
   void put_nowait(const T& item) { put(item, Duration::zero()); }
 
-  /// Takes the oldest item; waits while there is none.
+  /// Takes the oldest item; waits while there is none. What reading its bytes
+  /// throws, a type's own unpickle() say, is thrown here, and the item is gone.
   T get(Timeout timeout = {});
   /// Python's get(block, timeout).
   T get(bool block, Timeout timeout = {}) { return get(block ? timeout : Duration::zero()); }

@@ -12,7 +12,7 @@
 
 namespace mp {
 
-/// The results of imap, imap_unordered or Executor::map as they come: a range
+/// The results of imap, imap_unordered or an executor's map as they come: a range
 /// to be walked once, by one thread. Dropping it cancels what has not begun.
 ///
 ///     for (int square : pool.imap(compute, numbers)) …

@@ -153,7 +153,8 @@ class ConditionProxy : public detail::AcquirerProxy {
   }
   /// Gives the lock up, however often it is held, until notified or the end
   /// of the time, and takes it again; whether it was notified. RuntimeError
-  /// for whom does not hold the lock.
+  /// for whom does not hold the lock; OwnerDied, with the lock, if its holder
+  /// ended meanwhile.
   bool wait(Timeout timeout = {}) const;
   /// Until `predicate()`, which runs here, under the lock; its last result.
   template <class Predicate>
@@ -165,7 +166,8 @@ class ConditionProxy : public detail::AcquirerProxy {
     }
     return true;
   }
-  /// Wakes `n` of those who wait now, the first come first.
+  /// Wakes `n` of those who wait now, the first come first. RuntimeError for
+  /// whom does not hold the lock.
   void notify(std::size_t n = 1) const;
   void notify_all() const { notify(static_cast<std::size_t>(-1)); }
   [[nodiscard]] std::string repr() const { return describe("ConditionProxy"); }
