@@ -195,7 +195,7 @@ void end_children() {
   }
   if (handles.empty()) return end_forkserver();
   // Daemons first: those that do not end must not wait for other children until they are killed.
-  std::ranges::stable_partition(handles, &Process::daemon);
+  std::stable_partition(handles.begin(), handles.end(), [](auto& child) { return child.daemon(); });
   const Deadline grace(daemon_grace);
   for (auto& child : handles) {
     log(logging::info, "calling join() for process {}", child.name());
