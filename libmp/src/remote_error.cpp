@@ -50,24 +50,22 @@ struct Kinds {
   ForkSafeMutex mutex;
   std::map<std::type_index, ExceptionKind> by_type;
   std::map<std::string, ExceptionKind, std::less<>> by_name;
-  std::vector<std::type_index> order;  // Of registration: bases before what derives from them.
 
   void add(const std::type_info& type, const ExceptionKind& kind) {
-    if (by_type.insert_or_assign(type, kind).second) order.emplace_back(type);
+    by_type.insert_or_assign(type, kind);
     by_name.insert_or_assign(kind.name, kind);
   }
 
   template <class E>
   void add_with(void (*save)(Encoder&, const std::exception&),
                 void (*raise)(Decoder&, const std::string&)) {
-    add(typeid(E), {exception_name(typeid(E)), save, raise, exception_matches<E>});
+    add(typeid(E), {exception_name(typeid(E)), save, raise});
   }
 
   template <class... Es>
   void add_by_text() {
     (add(typeid(Es), {exception_name(typeid(Es)), [](Encoder&, const std::exception&) {},
-                      [](Decoder&, const std::string& text) { std::throw_with_nested(Es(text)); },
-                      exception_matches<Es>}),
+                      [](Decoder&, const std::string& text) { std::throw_with_nested(Es(text)); }}),
      ...);
   }
 
@@ -75,8 +73,7 @@ struct Kinds {
   template <class... Es>
   void add_constant() {
     (add(typeid(Es), {exception_name(typeid(Es)), [](Encoder&, const std::exception&) {},
-                      [](Decoder&, const std::string&) { std::throw_with_nested(Es()); },
-                      exception_matches<Es>}),
+                      [](Decoder&, const std::string&) { std::throw_with_nested(Es()); }}),
      ...);
   }
 };
@@ -214,24 +211,27 @@ Kinds& kinds() {
   return instance;
 }
 
+// std::throw_with_nested() throws a type of its own, which derives from the one that
+// was meant, first, and from std::nested_exception.
+const std::type_info& type_meant(const std::exception& error) {
+  const std::type_info& type = typeid(error);
+  if (dynamic_cast<const std::nested_exception*>(&error) == nullptr) return type;
+  const auto* of_bases = dynamic_cast<const abi::__vmi_class_type_info*>(&type);
+  return of_bases == nullptr ? type : *of_bases->__base_info[0].__base_type;
+}
+
 std::optional<ExceptionKind> find_kind(const std::exception& error) {
   const std::lock_guard guard(kinds().mutex);
   const auto& all = kinds().by_type;
-  if (const auto found = all.find(typeid(error)); found != all.end()) return found->second;
-  // std::throw_with_nested() throws a type of its own, derived from the one
-  // that was meant, which is the most derived of those that fit.
-  if (dynamic_cast<const std::nested_exception*>(&error) == nullptr) return std::nullopt;
-  const auto& order = kinds().order;
-  const auto best = std::find_if(order.rbegin(), order.rend(), [&](const std::type_index& type) {
-    return all.at(type).matches(error);
-  });
-  if (best == order.rend()) return std::nullopt;
-  return all.at(*best);
+  auto found = all.find(typeid(error));
+  if (found == all.end()) found = all.find(type_meant(error));
+  if (found == all.end()) return std::nullopt;
+  return found->second;
 }
 
 void append_trace(std::string& trace, const std::exception& error) {
   if (!trace.empty()) trace += "\n  caused by ";
-  trace += type_name(typeid(error)) + ": " + error.what();
+  trace += type_name(type_meant(error)) + ": " + error.what();
   try {
     std::rethrow_if_nested(error);
   } catch (const std::exception& cause) {
@@ -261,7 +261,7 @@ void encode_current_exception(Encoder& out, std::string_view process_name) {
     throw;
   } catch (const std::exception& error) {
     const auto kind = find_kind(error);
-    origin.type = kind ? kind->name : type_name(typeid(error));
+    origin.type = kind ? kind->name : type_name(type_meant(error));
     origin.text = error.what();
     append_trace(origin.trace, error);
     encode_origin(out, origin);

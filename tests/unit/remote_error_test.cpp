@@ -169,6 +169,48 @@ TEST(RemoteErrorTest, CausesAreToldAndTheOuterTypeIsKept) {
   }
 }
 
+struct Refusal : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+struct LateRefusal : Refusal {
+  using Refusal::Refusal;
+};
+struct UnknownRefusal : Refusal {
+  using Refusal::Refusal;
+};
+// In this order: what was thrown is not found by what it derives from.
+const bool refusals_known =
+    mp::register_exception<LateRefusal>() && mp::register_exception<Refusal>();
+
+template <class E>
+void throw_nested() {
+  try {
+    throw std::bad_alloc();
+  } catch (...) {
+    std::throw_with_nested(E("why"));
+  }
+}
+
+TEST(RemoteErrorTest, WhatIsThrownWithACauseIsTakenForWhatItIs) {
+  ASSERT_TRUE(refusals_known);
+  EXPECT_THROW(cross(throw_nested<LateRefusal>), LateRefusal);
+  try {
+    cross(throw_nested<Refusal>);
+    FAIL();
+  } catch (const std::exception& error) {
+    EXPECT_NE(dynamic_cast<const Refusal*>(&error), nullptr);
+    EXPECT_EQ(dynamic_cast<const LateRefusal*>(&error), nullptr);
+    EXPECT_EQ(origin_under(error).trace.find("Nested"), std::string::npos);
+  }
+  try {
+    cross(throw_nested<UnknownRefusal>);
+    FAIL();
+  } catch (const mp::RemoteError& error) {
+    EXPECT_NE(error.origin().type.find("UnknownRefusal"), std::string::npos);
+    EXPECT_EQ(error.origin().type.find("Nested"), std::string::npos);
+  }
+}
+
 TEST(RemoteErrorTest, BytesThatAreNoExceptionAreAPicklingError) {
   const std::string garbage(12, '\xff');
   mp::Decoder in(std::as_bytes(std::span(garbage)));

@@ -18,7 +18,9 @@
 /// What is thrown there is thrown again here, of the same type if that is one
 /// of the standard library's, one of libmp's or a registered one. The new
 /// exception is nested over a RemoteTraceback, which tells what happened
-/// there: std::rethrow_if_nested() shows it. Of any other type it is RemoteError.
+/// there: std::rethrow_if_nested() shows it. Of any other type, one derived from
+/// those included, it is RemoteError. What was thrown by std::throw_with_nested()
+/// is taken for the exception that was given to it.
 namespace mp {
 
 /// What is known of an exception that another process threw.
@@ -59,16 +61,7 @@ struct ExceptionKind {
   void (*save)(Encoder&, const std::exception&) = nullptr;
   /// Throws the exception, nested over the one that is being handled.
   void (*raise)(Decoder&, const std::string& text) = nullptr;
-  bool (*matches)(const std::exception&) = nullptr;  ///< Of this type, or derived from it.
 };
-template <class E>
-bool exception_matches([[maybe_unused]] const std::exception& error) {
-  if constexpr (std::is_same_v<E, std::exception>) {
-    return true;
-  } else {
-    return dynamic_cast<const E*>(&error) != nullptr;
-  }
-}
 bool register_exception_kind(const std::type_info& type, ExceptionKind kind);
 std::string exception_name(const std::type_info& type);
 
@@ -104,8 +97,7 @@ bool register_exception() {
                                                          std::throw_with_nested(E(text));
                                                        }
                                                        (void)in, (void)text;
-                                                     },
-                                                     detail::exception_matches<E>});
+                                                     }});
 }
 
 }  // namespace mp
