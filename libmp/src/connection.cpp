@@ -19,10 +19,11 @@ namespace {
 
 detail::UniqueFd checked_fd(int fd, bool readable, bool writable) {
   if (fd < 0) throw ValueError("invalid handle");
+  detail::UniqueFd owned(fd);
   if (!readable && !writable) {
     throw ValueError("at least one of readable and writable must be true");
   }
-  return detail::UniqueFd(fd);
+  return owned;
 }
 
 }  // namespace

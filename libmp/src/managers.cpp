@@ -97,6 +97,13 @@ Referent detail::managed_queue(std::uint64_t signature, std::size_t maxsize) {
   return Referent(make_queue("Queue", signature, static_cast<std::int64_t>(maxsize)));
 }
 
+Referent managed::Lock() { return Referent(detail::make_lock(false)); }
+Referent managed::Event() { return Referent(detail::make_event()); }
+Referent managed::Namespace() {
+  const auto signature = detail::signature<std::string>;
+  return Referent(detail::make_dict("Namespace", signature, signature));
+}
+
 // --- BaseManager -------------------------------------------------------------
 
 struct BaseManager::Impl {
@@ -119,7 +126,7 @@ struct BaseManager::Impl {
     if (phase == Phase::shut_down) throw ProcessError("Manager has shut down");
   }
   detail::ServerHandle& require_started() const {
-    if (!server) throw AssertionError("server not yet started");
+    if (phase != Phase::started) throw AssertionError("server not yet started");
     return *server;
   }
   void shutdown();
@@ -230,10 +237,9 @@ void BaseManager::shutdown() { impl_->shutdown(); }
 
 void BaseManager::Impl::shutdown() {
   // A forked child's copy is nobody's manager.
-  if (creator != detail::this_pid() || phase != Phase::started) return;
+  if (creator != detail::this_pid() || phase != Phase::started || !process) return;
   phase = Phase::shut_down;
   detail::remove_exit_work(exit_work);
-  if (!process) return;
   if (takes_shutdown_message() && ended_within(options.shutdown_timeout)) return;
   detail::log(logging::info, "manager still alive");
   detail::log(logging::info, "trying to `terminate()` manager process");

@@ -338,9 +338,20 @@ TEST(ConnectionTest, SignalsInterruptNoCall) {
   EXPECT_EQ(received, std::string(16 << 20, 's'));
 }
 
+TEST(ConnectionTest, WhatIsRefusedIsClosedAllTheSame) {
+  std::array<int, 2> fds{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()), 0);
+  EXPECT_THROW(Connection(fds[0], false, false), mp::ValueError);
+  EXPECT_EQ(::fcntl(fds[0], F_GETFD), -1);
+  ::close(fds[1]);
+  ASSERT_EQ(::pipe2(fds.data(), O_CLOEXEC), 0);
+  EXPECT_THROW(Connection{fds[0]}, std::system_error);
+  EXPECT_EQ(::fcntl(fds[0], F_GETFD), -1);
+  ::close(fds[1]);
+}
+
 TEST(ConnectionTest, OnlyAConnectedStreamSocketIsTaken) {
   EXPECT_THROW(Connection(-1), mp::ValueError);
-  EXPECT_THROW(Connection(0, false, false), mp::ValueError);
   EXPECT_EQ(error_of([] { Connection(1 << 20); }), EBADF);
   EXPECT_EQ(error_of([] { Connection(::open("/dev/null", O_RDWR | O_CLOEXEC)); }), ENOTSOCK);
   EXPECT_EQ(error_of([] { Connection(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)); }),

@@ -29,8 +29,11 @@ TEST_F(ManagerQueuesTest, AQueueIsBoundedAndWaitsForTimeOuts) {
   const auto start = std::chrono::steady_clock::now();
   EXPECT_THROW(queue.put("c", 50ms), mp::Full);
   EXPECT_GE(std::chrono::steady_clock::now() - start, 50ms);
-  EXPECT_EQ(queue.get(), "a");
+  EXPECT_THROW(queue.put("c", false), mp::Full);
+  EXPECT_THROW(queue.put("c", true, 1ms), mp::Full);
+  EXPECT_EQ(queue.get(true, patience), "a");
   EXPECT_EQ(queue.get_nowait(), "b");
+  EXPECT_THROW(queue.get(false), mp::Empty);
   EXPECT_THROW(queue.get(20ms), mp::Empty);
   EXPECT_THROW(queue.put_many(std::vector<std::string>(3)), mp::Full);
   queue.put_many(std::vector<std::string>{"x", "y"});

@@ -221,6 +221,8 @@ TEST(ManagerLifeTest, StatesHavePythonsErrors) {
   manager.shutdown();
   EXPECT_EQ(manager.exitcode(), 0);
   EXPECT_THROW(manager.start(), mp::ProcessError);
+  EXPECT_THROW((void)manager.list<int>(), mp::AssertionError);
+  EXPECT_THROW((void)manager.number_of_objects(), mp::AssertionError);
 }
 
 TEST(ManagerLifeTest, AServerThatIsStoppedIsKilledByShutdown) {
@@ -303,6 +305,7 @@ TEST(ManagerLifeTest, AWrongKeyIsRefusedAndTheRightOneServed) {
   client.connect();
   EXPECT_EQ(client.list({1, 2}).size(), 2U);
   client.shutdown();  // Not its server.
+  EXPECT_EQ(client.list({1, 2, 3}).size(), 3U);
   EXPECT_EQ(manager.list({1}).size(), 1U);
 }
 
@@ -353,6 +356,22 @@ TEST(ManagerLifeTest, AServerInThisProcessSharesWhatCallablesReturn) {
   server.serve_forever();
   waiter.join();
   EXPECT_EQ(client.exitcode(), 0);
+}
+
+TEST(ManagerLifeTest, CallablesMayReturnLocksEventsAndNamespaces) {
+  mp::BaseManager manager({.start_method = mp::StartMethod::fork});
+  manager.register_callable("get_lock", [lock = mp::managed::Lock()] { return lock; });
+  manager.register_callable("get_event", [event = mp::managed::Event()] { return event; });
+  manager.register_callable("get_names", [names = mp::managed::Namespace()] { return names; });
+  manager.start();
+  auto lock = manager.create<mp::LockProxy>("get_lock");
+  EXPECT_TRUE(lock.acquire(patience));
+  EXPECT_TRUE(manager.create<mp::LockProxy>("get_lock").locked());
+  lock.release();
+  manager.create<mp::EventProxy>("get_event").set();
+  EXPECT_TRUE(manager.create<mp::EventProxy>("get_event").is_set());
+  manager.create<mp::NamespaceProxy>("get_names").set("answer", 42);
+  EXPECT_EQ(manager.create<mp::NamespaceProxy>("get_names").get<int>("answer"), 42);
 }
 
 TEST(ManagerLifeTest, OnlyExposedMethodsWithTheRightTypesAreCalled) {

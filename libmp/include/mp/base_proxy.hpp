@@ -28,7 +28,8 @@
 /// so that single calls are atomic, and two calls are not. Errors of the
 /// object are thrown here as they were there. When the server is gone, calls
 /// throw EOFError, or std::system_error if it was gone before. What holds
-/// descriptors cannot be an argument (PicklingError). In its own server a proxy
+/// descriptors cannot be an argument (PicklingError), nor what is larger than 2 GiB
+/// be an element (ValueError). In its own server a proxy
 /// cannot be called, nor one whose object is gone (RuntimeError).
 namespace mp {
 

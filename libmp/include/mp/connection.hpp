@@ -88,9 +88,9 @@ class BytesView : public std::span<const std::byte> {
 /// message of libmp's, and nothing is received from then on.
 class Connection {
  public:
-  /// Takes over `fd`, a connected stream socket. Throws ValueError if `fd`
-  /// is negative or neither direction is open, std::system_error if it is no
-  /// stream socket.
+  /// Takes over `fd`, a connected stream socket; what is refused is closed, too.
+  /// Throws ValueError if `fd` is negative or neither direction is open,
+  /// std::system_error if it is no stream socket.
   explicit Connection(int fd, bool readable = true, bool writable = true);
 
   /// Sends a value; it is received by recv() of the same type (text literals
@@ -231,7 +231,11 @@ class Waitable {
   std::shared_ptr<detail::WaitSource> source_;
 };
 
+/// Python's multiprocessing.connection; Client and Listener are in listener.hpp.
 namespace connection {
+
+using mp::Connection;
+using mp::Pipe;
 
 /// Those of `objects` that are ready, in their order, as soon as there is one;
 /// empty if the time-out passes before. The end of file counts as ready.

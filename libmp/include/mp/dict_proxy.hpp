@@ -28,7 +28,6 @@ class DictProxy : public BaseProxy {
   using mapped_type = V;
   using Item = std::pair<K, V>;
   using Element = ManagedElement<V, DictProxy, K>;
-  static constexpr const char* default_type_id = "dict";
   explicit DictProxy(std::shared_ptr<detail::ProxyState> state)
       : BaseProxy(std::move(state), {"dict"}, detail::signature<Item>) {}
   static DictProxy unpickle(Decoder& in) { return DictProxy(detail::ProxyState::unpickle(in)); }

@@ -180,6 +180,20 @@ auto wait(Range&& futures, Timeout timeout = {}, ReturnWhen when = ALL_COMPLETED
   return result;
 }
 
+template <class Range>
+auto wait(Range&& futures, ReturnWhen when) {
+  return wait(std::forward<Range>(futures), {}, when);
+}
+template <class T>
+auto wait(std::initializer_list<Future<T>> futures, Timeout timeout = {},
+          ReturnWhen when = ALL_COMPLETED) {
+  return wait(std::vector<Future<T>>(futures), timeout, when);
+}
+template <class T>
+auto wait(std::initializer_list<Future<T>> futures, ReturnWhen when) {
+  return wait(std::vector<Future<T>>(futures), {}, when);
+}
+
 /// Futures as they are done: those that are first, then in the order of
 /// completion, each once. A range to be walked once.
 template <class T>
@@ -274,6 +288,11 @@ auto as_completed(Range&& futures, Timeout timeout = {}) {
   }
 }
 
+template <class T>
+auto as_completed(std::initializer_list<Future<T>> futures, Timeout timeout = {}) {
+  return as_completed(std::vector<Future<T>>(futures), timeout);
+}
+
 /// The keyword arguments of Python's `ProcessPoolExecutor()`, and what libmp adds.
 struct ProcessPoolOptions {
   std::optional<int> max_workers = {};           ///< Empty: as many as a Pool has.
@@ -366,7 +385,6 @@ class BasicExecutor {
   void shutdown(bool wait = true, bool cancel_futures = false);
 
   [[nodiscard]] Progress progress() const { return own().progress(); }
-  [[nodiscard]] int max_workers() const { return static_cast<int>(engine_->size()); }
 
  protected:
   explicit BasicExecutor(std::shared_ptr<Engine> engine, Timeout timeout = {})

@@ -130,7 +130,6 @@ class ListProxy : public detail::SequenceProxy<T> {
   using Base = detail::SequenceProxy<T>;
 
  public:
-  static constexpr const char* default_type_id = "list";
   explicit ListProxy(std::shared_ptr<detail::ProxyState> state)
       : Base(std::move(state), {"list"}, detail::signature<T>) {}
   static ListProxy unpickle(Decoder& in) { return ListProxy(detail::ProxyState::unpickle(in)); }
@@ -185,6 +184,7 @@ class ListProxy : public detail::SequenceProxy<T> {
     detail::require_stateless<Compare>();
     apply(detail::SortBy<Compare>());
   }
+  /// Throws ValueError for more than 2^24 elements.
   const ListProxy& operator*=(std::int64_t times) const {
     this->request("multiply", times).finish();
     return *this;
@@ -225,7 +225,6 @@ class ListProxy : public detail::SequenceProxy<T> {
 template <class T>
 class ArrayProxy : public detail::SequenceProxy<T> {
  public:
-  static constexpr const char* default_type_id = "Array";
   explicit ArrayProxy(std::shared_ptr<detail::ProxyState> state)
       : detail::SequenceProxy<T>(std::move(state), {"Array"}, detail::signature<T>) {}
   static ArrayProxy unpickle(Decoder& in) { return ArrayProxy(detail::ProxyState::unpickle(in)); }
@@ -238,7 +237,6 @@ class ValueProxy : public detail::IndexedProxy<T> {
   using Base = detail::IndexedProxy<T>;
 
  public:
-  static constexpr const char* default_type_id = "Value";
   explicit ValueProxy(std::shared_ptr<detail::ProxyState> state)
       : Base(std::move(state), {"Value"}, detail::signature<T>), value(*this, 0) {}
   static ValueProxy unpickle(Decoder& in) { return ValueProxy(detail::ProxyState::unpickle(in)); }

@@ -95,8 +95,9 @@ struct ClientOptions {
 /// an authkey both ends prove that they have it.
 /// Throws std::system_error if nobody listens, AuthenticationError if the keys
 /// differ, EOFError (or, while this sends, std::system_error EPIPE) if the
-/// listener goes away, TimeoutError if it is too slow, ValueError for a name that
-/// is empty or longer than 107 bytes.
+/// listener goes away, TimeoutError if it is too slow, std::system_error (EBADMSG
+/// or EMSGSIZE) if it speaks another protocol, ValueError for a name that is empty
+/// or longer than 107 bytes.
 Connection Client(const Address& address, ClientOptions options = {});
 
 namespace connection {

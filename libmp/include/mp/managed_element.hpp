@@ -10,6 +10,10 @@
 
 /// Places in managed objects.
 namespace mp {
+
+template <class T>
+class ValueProxy;
+
 namespace detail {
 
 struct PlusAssign {
@@ -68,12 +72,6 @@ class ManagedElement {
     return owner_.template calculate<T>(key_, '-', T{1});
   }
 
-  /// Makes it the place that `other` is; nothing is written.
-  void refer_to(const ManagedElement& other) {
-    owner_ = other.owner_;
-    key_ = other.key_;
-  }
-
   /// `fn(T&, args...)` in the server, as one step; what it returns.
   template <class Function, class... Args>
   auto update(Function fn, const Args&... args) const {
@@ -98,6 +96,14 @@ class ManagedElement {
   { return out << element.get(); }
 
  private:
+  template <class>
+  friend class ValueProxy;
+  // Makes it the place that `other` is; nothing is written.
+  void refer_to(const ManagedElement& other) {
+    owner_ = other.owner_;
+    key_ = other.key_;
+  }
+
   Owner owner_;
   Key key_;
 };

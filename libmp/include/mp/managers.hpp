@@ -76,6 +76,9 @@ template <class T>
 Referent Queue(std::size_t maxsize = 0) {
   return detail::managed_queue(detail::signature<T>, maxsize);
 }
+Referent Lock();
+Referent Event();
+Referent Namespace();
 /// An object of one's own with the methods that are exposed.
 template <class T>
 Referent object(std::shared_ptr<T> object, std::vector<detail::MethodEntry> methods) {
@@ -151,11 +154,13 @@ class BaseManager {
   /// client away again and again, ProcessError as start().
   void connect();
   /// A server for this process, at the address, which is taken by this call.
+  /// Throws ProcessError as start(), std::system_error if the address cannot be had.
   [[nodiscard]] ManagerServer get_server();
 
   /// Ends the server that start() started, by a message; if it does not take
   /// it, as it is in a method that does not return, say, or does not end, by
-  /// SIGTERM and then SIGKILL. Twice, or without start(), nothing happens.
+  /// SIGTERM and then SIGKILL. Twice, or without start(), nothing happens. Then
+  /// it makes no more objects: AssertionError.
   void shutdown();
   /// Waits for the server's end; true if it has ended, or was never started.
   bool join(Timeout timeout = {});
@@ -163,10 +168,11 @@ class BaseManager {
   [[nodiscard]] std::optional<int> exitcode() const;
   [[nodiscard]] std::optional<pid_t> pid() const;
 
-  /// Where clients find the server.
+  /// Where clients find the server. Throws AssertionError "server not yet started"
+  /// while that is not known.
   [[nodiscard]] Address address() const;
   /// Objects that live in the server, and a line on each of them with one on
-  /// how many requests there were.
+  /// how many requests there were. Throw AssertionError without start() or connect().
   [[nodiscard]] std::size_t number_of_objects() const;
   [[nodiscard]] std::string debug_info() const;
 

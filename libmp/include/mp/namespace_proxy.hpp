@@ -13,7 +13,6 @@ namespace mp {
 /// Attributes of any types, by name. Python: NamespaceProxy.
 class NamespaceProxy : public BaseProxy {
  public:
-  static constexpr const char* default_type_id = "Namespace";
   explicit NamespaceProxy(std::shared_ptr<detail::ProxyState> state)
       : BaseProxy(std::move(state), {"Namespace"}, detail::signature<std::string>) {}
   static NamespaceProxy unpickle(Decoder& in) {

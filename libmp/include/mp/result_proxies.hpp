@@ -18,11 +18,11 @@ namespace mp {
 
 namespace detail {
 
+template <class Proxy, class Options>
+void tell_when_done(Proxy& result, CallbackTicket& ticket, Options& options);
+
 class ResultProxy : public BaseProxy {
  public:
-  /// It counts as ready when these callbacks have run; in this process only.
-  void told_by(std::shared_ptr<Told> told) noexcept { told_ = std::move(told); }
-
   /// Whether it is ready, after waiting for at most `timeout`.
   bool wait(Timeout timeout = {}) const;
   [[nodiscard]] bool ready() const;
@@ -35,6 +35,11 @@ class ResultProxy : public BaseProxy {
   [[nodiscard]] Timeout after_callbacks(Timeout timeout) const;
 
  private:
+  template <class Proxy, class Options>
+  friend void tell_when_done(Proxy& result, CallbackTicket& ticket, Options& options);
+  // It counts as ready when these callbacks have run; in this process only.
+  void told_by(std::shared_ptr<Told> told) noexcept { told_ = std::move(told); }
+
   std::shared_ptr<Told> told_;
 };
 

@@ -20,7 +20,6 @@ template <class T>
 class SetProxy : public BaseProxy {
  public:
   using value_type = T;
-  static constexpr const char* default_type_id = "set";
   explicit SetProxy(std::shared_ptr<detail::ProxyState> state)
       : BaseProxy(std::move(state), {"set"}, detail::signature<T>) {}
   static SetProxy unpickle(Decoder& in) { return SetProxy(detail::ProxyState::unpickle(in)); }

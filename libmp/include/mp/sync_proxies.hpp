@@ -23,7 +23,6 @@ namespace mp {
 template <class T>
 class QueueProxy : public BaseProxy {
  public:
-  static constexpr const char* default_type_id = "Queue";
   explicit QueueProxy(std::shared_ptr<detail::ProxyState> state)
       : BaseProxy(std::move(state), {"Queue", "JoinableQueue"}, detail::signature<T>) {}
   static QueueProxy unpickle(Decoder& in) { return QueueProxy(detail::ProxyState::unpickle(in)); }
@@ -33,6 +32,10 @@ class QueueProxy : public BaseProxy {
     auto call = request("put", detail::wire_timeout(timeout));
     detail::put_element(call.args(), item, server());
     call.finish();
+  }
+  /// Python's put(obj, block, timeout): not blocking means a time-out of zero.
+  void put(const T& item, bool block, Timeout timeout = {}) const {
+    put(item, block ? timeout : Duration::zero());
   }
   void put_nowait(const T& item) const { put(item, Duration::zero()); }
   /// All of them in one message and one step, or none: Full.
@@ -49,6 +52,8 @@ class QueueProxy : public BaseProxy {
     auto call = request("get", detail::wire_timeout(timeout));
     return detail::take_element<T>(call.result(), server());
   }
+  /// Python's get(block, timeout).
+  T get(bool block, Timeout timeout = {}) const { return get(block ? timeout : Duration::zero()); }
   T get_nowait() const { return get(Duration::zero()); }
   /// What there is and fits into one message, `count` at most.
   std::vector<T> get_many(std::size_t count) const {
@@ -114,7 +119,6 @@ class AcquirerProxy : public BaseProxy {
 /// Any client may release it. Python: Lock of a manager.
 class LockProxy : public detail::AcquirerProxy {
  public:
-  static constexpr const char* default_type_id = "Lock";
   explicit LockProxy(std::shared_ptr<detail::ProxyState> state);
   static LockProxy unpickle(Decoder& in) { return LockProxy(detail::ProxyState::unpickle(in)); }
   [[nodiscard]] bool locked() const;
@@ -124,7 +128,6 @@ class LockProxy : public detail::AcquirerProxy {
 /// Its holder may acquire it again, and releases it as often. Python: RLock.
 class RLockProxy : public detail::AcquirerProxy {
  public:
-  static constexpr const char* default_type_id = "RLock";
   explicit RLockProxy(std::shared_ptr<detail::ProxyState> state);
   static RLockProxy unpickle(Decoder& in) { return RLockProxy(detail::ProxyState::unpickle(in)); }
   [[nodiscard]] bool locked() const;
@@ -134,7 +137,6 @@ class RLockProxy : public detail::AcquirerProxy {
 /// Python: Semaphore and BoundedSemaphore of a manager.
 class SemaphoreProxy : public detail::AcquirerProxy {
  public:
-  static constexpr const char* default_type_id = "Semaphore";
   explicit SemaphoreProxy(std::shared_ptr<detail::ProxyState> state);
   static SemaphoreProxy unpickle(Decoder& in) {
     return SemaphoreProxy(detail::ProxyState::unpickle(in));
@@ -146,7 +148,6 @@ class SemaphoreProxy : public detail::AcquirerProxy {
 /// Waits for what others change under the same lock. Python: Condition.
 class ConditionProxy : public detail::AcquirerProxy {
  public:
-  static constexpr const char* default_type_id = "Condition";
   explicit ConditionProxy(std::shared_ptr<detail::ProxyState> state);
   static ConditionProxy unpickle(Decoder& in) {
     return ConditionProxy(detail::ProxyState::unpickle(in));
@@ -176,7 +177,6 @@ class ConditionProxy : public detail::AcquirerProxy {
 /// A flag to wait for. Python: Event.
 class EventProxy : public BaseProxy {
  public:
-  static constexpr const char* default_type_id = "Event";
   explicit EventProxy(std::shared_ptr<detail::ProxyState> state);
   static EventProxy unpickle(Decoder& in) { return EventProxy(detail::ProxyState::unpickle(in)); }
   [[nodiscard]] bool is_set() const;
@@ -193,7 +193,6 @@ class EventProxy : public BaseProxy {
 /// act, and wait() takes a time-out.
 class BarrierProxy : public BaseProxy {
  public:
-  static constexpr const char* default_type_id = "Barrier";
   explicit BarrierProxy(std::shared_ptr<detail::ProxyState> state);
   static BarrierProxy unpickle(Decoder& in) {
     return BarrierProxy(detail::ProxyState::unpickle(in));
