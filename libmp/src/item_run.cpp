@@ -116,6 +116,7 @@ void ItemRun::keep_elsewhere() {
     }
     return;
   }
+  value_ = nullptr;
   // The bytes moved to memory of the encoder's own; those of the items before
   // are in the room still.
   const auto bytes = out_.view().subspan(mark_);

@@ -93,12 +93,16 @@ class ImapObject final : public ManagedObject {
   ImapObject(std::uint64_t signature, ImapRequest request, std::shared_ptr<ServedPool> pool)
       : ManagedObject("IMapIterator", signature),
         request_(std::move(request)),
-        served_(std::move(pool)) {}
+        served_(std::move(pool)) {
+    if (!engine().keep_open({})) throw ValueError("Pool not running");
+    keeps_open_ = true;
+  }
   // What no worker has begun never will be.
   ~ImapObject() override {
     for (const auto& one : jobs_) {
-      if (const auto job = one.lock()) pool().engine().take_back(*job);
+      if (const auto job = one.lock()) engine().take_back(*job);
     }
+    end_input();
   }
 
   void call(std::string_view method, Call& call) override {
@@ -127,12 +131,19 @@ class ImapObject final : public ManagedObject {
 
  private:
   [[nodiscard]] WorkersOfServer& pool() const { return *served_->pool(); }
+  [[nodiscard]] Engine& engine() const { return pool().engine(); }
+
+  void end_input() noexcept {
+    if (std::exchange(keeps_open_, false)) engine().input_ended();
+  }
 
   // Takes items, any number, and gives what is ready: something, or nothing at
   // the deadline.
   void exchange(Call& call) {
     const auto deadline = call.deadline();
+    const auto is_last = call.args().number<bool>();
     submit(call.elements());
+    if (is_last) end_input();
     if (give(call.result())) return;
     const auto give_nothing = [](Encoder& out) {
       out.number<std::uint64_t>(0);
@@ -176,12 +187,13 @@ class ImapObject final : public ManagedObject {
     job->chunk = request_.chunk;
     job->limit = pool().limit(request_.limit);
     job->engine = pool().shared_engine();
+    job->of_open_input = keeps_open_;
     const std::size_t first = std::exchange(submitted_, submitted_ + items.size());
     remember(job);
     std::exception_ptr refusal;
     try {
-      if (pool().engine().submit(job) == Engine::Answer::accepted) return;
-      refusal = pool().engine().broken();
+      if (engine().submit(job) == Engine::Answer::accepted) return;
+      refusal = engine().broken();
     } catch (...) {
       refusal = std::current_exception();
     }
@@ -197,6 +209,7 @@ class ImapObject final : public ManagedObject {
 
   const ImapRequest request_;
   const std::shared_ptr<ServedPool> served_;
+  bool keeps_open_ = false;
   std::size_t submitted_ = 0;
   std::size_t taken_ = 0;
   std::vector<std::weak_ptr<Job>> jobs_;

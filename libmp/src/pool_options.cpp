@@ -26,6 +26,7 @@ StreamRules imap_rules(bool ordered, const ImapOptions& options, std::size_t wor
           .window = options.buffersize ? static_cast<std::size_t>(*options.buffersize)
                                        : std::max(widest, 4 * workers * chunk),
           .growing = !options.buffersize,
+          .outlives_close = true,
           .ends_at_error = false,
           .limit = limit};
 }

@@ -33,8 +33,16 @@ Timeout detail::ResultProxy::after_callbacks(Timeout timeout) const {
 PoolProxy::PoolProxy(std::shared_ptr<detail::ProxyState> state)
     : BaseProxy(std::move(state), {"Pool"}, 0) {}
 bool PoolProxy::join(Timeout timeout) const {
-  auto call = request("join", detail::wire_timeout(timeout));
-  return call.result().number<bool>();
+  const detail::Deadline deadline(timeout);
+  const auto ended = [this](Timeout left) {
+    auto call = request("join", detail::wire_timeout(left));
+    return call.result().number<bool>();
+  };
+  if (const auto open = detail::RemoteStreamBase::all_of(*shared_state()); !open.empty()) {
+    if (ended(Duration::zero())) return true;
+    for (const auto& stream : open) stream->read_on(deadline);
+  }
+  return ended(deadline.remaining());
 }
 detail::RemoteCall PoolProxy::starting(const Start& start,
                                        const detail::CallbackTicket& ticket) const {

@@ -53,7 +53,6 @@ class ProcessEngine final : public Engine {
 
   [[nodiscard]] bool has_begun(const Job& job) const override;
   void terminate(const std::exception_ptr& error, bool kill) override;
-  bool join(const Deadline& deadline) override;
   void dismiss() noexcept override;
   void release() noexcept override;
   [[nodiscard]] Progress progress() const override;
@@ -70,6 +69,8 @@ class ProcessEngine final : public Engine {
   void kill_workers();
 
  protected:
+  bool join_workers(const Deadline& deadline) override;
+  [[nodiscard]] bool in_own_thread() override;
   void help_own(const Signal& signal, std::uint32_t seen, const Deadline& deadline,
                 const Job* wanted) override;
   void prepare() override;

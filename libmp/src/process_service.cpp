@@ -298,13 +298,17 @@ void ProcessEngine::end_everything(const std::exception_ptr& error, bool kill) {
   for (const Share& share : lost) fail_share(share, error);
 }
 
-bool ProcessEngine::join(const Deadline& deadline) {
+bool ProcessEngine::in_own_thread() {
+  const std::lock_guard guard(mutex_);
+  return service_.get_id() == std::this_thread::get_id();
+}
+
+bool ProcessEngine::join_workers(const Deadline& deadline) {
   for (;;) {
     const std::uint32_t seen = ended_.value();
     {
       const std::lock_guard guard(mutex_);
       if (!service_.joinable() && !serving_) return true;
-      if (service_.get_id() == std::this_thread::get_id()) return false;
       if (gone_) return true;
     }
     if (!ended_.wait(seen, deadline)) return false;

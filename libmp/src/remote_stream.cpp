@@ -1,20 +1,64 @@
 #include "mp/detail/remote_stream.hpp"
 
 #include <algorithm>
+#include <mutex>
 
 #include "mp/errors.hpp"
 #include "mp/remote_error.hpp"
 
 namespace mp::detail {
 
-RemoteStreamBase::RemoteStreamBase(std::shared_ptr<ProxyState> state, StreamRules rules,
-                                   std::size_t workers, Pull pull)
-    : state_(std::move(state)), rules_(rules), window_(rules, workers), pull_(std::move(pull)) {
+namespace {
+
+// Streams of this process whose input may not be at its end.
+struct OpenStreams {
+  ForkSafeMutex mutex;
+  std::vector<std::weak_ptr<RemoteStreamBase>> all;
+};
+OpenStreams& open_streams() {
+  static auto& streams = *new OpenStreams;
+  return streams;
+}
+
+}  // namespace
+
+RemoteStreamBase::RemoteStreamBase(std::shared_ptr<ProxyState> state, const ProxyState& pool,
+                                   StreamRules rules, std::size_t workers, Pull pull)
+    : server_(pool.server()),
+      pool_(pool.facts().id),
+      state_(std::move(state)),
+      rules_(rules),
+      window_(rules, workers),
+      pull_(std::move(pull)) {
   state_->stays_in_this_process();
+}
+
+void RemoteStreamBase::open() {
+  {
+    const std::lock_guard guard(open_streams().mutex);
+    std::erase_if(open_streams().all, [](const auto& one) { return one.expired(); });
+    open_streams().all.push_back(weak_from_this());
+  }
+  const std::lock_guard guard(mutex_);
   refill();
 }
 
+std::vector<std::shared_ptr<RemoteStreamBase>> RemoteStreamBase::all_of(const ProxyState& pool) {
+  std::vector<std::shared_ptr<RemoteStreamBase>> found;
+  const std::lock_guard guard(open_streams().mutex);
+  for (const auto& one : open_streams().all) {
+    const auto stream = one.lock();
+    if (stream && stream->server_ == pool.server() && stream->pool_ == pool.facts().id &&
+        stream->creator_ == fork_generation()) {
+      found.push_back(stream);
+    }
+  }
+  return found;
+}
+
 void RemoteStreamBase::abandon() noexcept {
+  if (creator_ != fork_generation()) return;
+  const std::lock_guard guard(mutex_);
   pull_ = nullptr;
   state_ = nullptr;
   ready_.clear();
@@ -23,28 +67,49 @@ void RemoteStreamBase::abandon() noexcept {
   window_.take_all();
 }
 
+void RemoteStreamBase::require_outside_input() const {
+  if (reading_ != std::this_thread::get_id()) return;
+  throw AssertionError("an input cannot wait for what is made of it");
+}
+
+void RemoteStreamBase::read_on(const Deadline& deadline) {
+  constexpr std::size_t many = 256;
+  require_outside_input();
+  for (bool more = true; more && !deadline.passed();) {
+    if (!mutex_.lock_until(deadline)) return;
+    const std::lock_guard guard(mutex_, std::adopt_lock);
+    if (pull_ && !cut_off_) send_some(many);
+    more = pull_ && !cut_off_;
+  }
+}
+
 void RemoteStreamBase::refill() {
-  while (pull_ && !failed_input_ && !cut_off_) {
+  while (pull_ && !cut_off_) {
     const std::size_t room = window_.room();
     if (room == 0) return;
-    ItemBatch batch(std::max(room / rules_.chunk, std::size_t{1}) * rules_.chunk, rules_.chunk);
-    try {
-      pull_(batch);
-    } catch (...) {
-      failed_input_ = std::current_exception();
-    }
-    if (batch.count() == 0) {
-      pull_ = nullptr;
-      return;
-    }
-    window_.submit(batch.count(), batch.bytes().size());
-    exchange(&batch, Deadline(Duration::zero()));
+    send_some(room);
   }
+}
+
+void RemoteStreamBase::send_some(std::size_t most) {
+  ItemBatch batch(std::max(most / rules_.chunk, std::size_t{1}) * rules_.chunk, rules_.chunk);
+  reading_ = std::this_thread::get_id();
+  try {
+    pull_(batch);
+  } catch (...) {
+    failed_input_ = std::current_exception();
+    batch.make_last();
+  }
+  reading_ = std::thread::id();
+  if (batch.is_last()) pull_ = nullptr;
+  if (batch.count() != 0) window_.submit(batch.count(), batch.bytes().size());
+  exchange(&batch, Deadline(Duration::zero()));
 }
 
 void RemoteStreamBase::exchange(const ItemBatch* batch, const Deadline& deadline) {
   try {
-    RemoteCall call(state_, "exchange", wire_timeout(deadline.remaining()));
+    const bool is_last = batch != nullptr && batch->is_last();
+    RemoteCall call(state_, "exchange", wire_timeout(deadline.remaining()), is_last);
     call.args().number<std::uint64_t>(batch == nullptr ? 0 : batch->count());
     if (batch != nullptr) call.attach(batch->bytes());
     Decoder& in = call.result();
@@ -66,7 +131,9 @@ bool RemoteStreamBase::next_raw(Raw& raw, const Deadline& deadline) {
   if (creator_ != fork_generation()) {
     throw AssertionError("results that come one by one belong to the process that asked for them");
   }
+  require_outside_input();
   for (;;) {
+    const std::lock_guard guard(mutex_);
     refill();
     if (!ready_.empty()) {
       raw = std::move(ready_.front());
@@ -76,7 +143,12 @@ bool RemoteStreamBase::next_raw(Raw& raw, const Deadline& deadline) {
       return true;
     }
     if (cut_off_) std::rethrow_exception(cut_off_);
-    if (window_.empty()) break;
+    if (window_.empty()) {
+      // The server has no more to do with it.
+      state_ = nullptr;
+      raw.error = std::exchange(failed_input_, nullptr);
+      return raw.error != nullptr;
+    }
     window_.widen();
     refill();
     if (!ready_.empty() || cut_off_) continue;
@@ -85,11 +157,6 @@ bool RemoteStreamBase::next_raw(Raw& raw, const Deadline& deadline) {
       throw TimeoutError("the next result was not there in time");
     }
   }
-  // The server has no more to do with it.
-  pull_ = nullptr;
-  state_ = nullptr;
-  raw.error = std::exchange(failed_input_, nullptr);
-  return raw.error != nullptr;
 }
 
 }  // namespace mp::detail

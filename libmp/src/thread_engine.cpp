@@ -34,13 +34,14 @@ class ThreadEngine final : public Engine {
 
   [[nodiscard]] bool has_begun(const Job& job) const override;
   void terminate(const std::exception_ptr& error, bool kill) override;
-  bool join(const Deadline& deadline) override;
   void dismiss() noexcept override;
   void release() noexcept override;
   ~ThreadEngine() override { remove_exit_work(exit_work_); }
   [[nodiscard]] Progress progress() const override;
 
  protected:
+  bool join_workers(const Deadline& deadline) override;
+  [[nodiscard]] bool in_own_thread() override;
   void help_own(const Signal& signal, std::uint32_t seen, const Deadline& deadline,
                 const Job* wanted) override;
   void prepare() override;
@@ -258,9 +259,13 @@ ThreadEngine::Worker* ThreadEngine::worker_of(std::thread::id id) {
   return found == workers_.end() ? nullptr : &*found;
 }
 
-bool ThreadEngine::join(const Deadline& deadline) {
+bool ThreadEngine::in_own_thread() {
+  const std::lock_guard guard(mutex_);
+  return worker_of(std::this_thread::get_id()) != nullptr;
+}
+
+bool ThreadEngine::join_workers(const Deadline& deadline) {
   std::unique_lock lock(mutex_);
-  if (worker_of(std::this_thread::get_id()) != nullptr) return false;
   while (living_ != 0) {
     const Timeout left = deadline.remaining();
     if (!left) {

@@ -99,7 +99,9 @@ Engine::Answer Engine::submit(std::shared_ptr<Job> job, const Signal* signal) {
   prepare();
   std::unique_lock lock(mutex_);
   if (broken_) return Answer::broken;
-  if (phase_ != Phase::running) return Answer::closed;
+  if (phase_ != Phase::running && !(phase_ == Phase::closed && job->of_open_input)) {
+    return Answer::closed;
+  }
   job->id = ++last_job_;
   const std::size_t count = job->count;
   pending_.push_back(Share{std::move(job), 0, count});
@@ -138,6 +140,36 @@ std::size_t Engine::take_back(Job& job) {
   total_ -= dropped;
   wake_workers();
   return dropped;
+}
+
+bool Engine::keep_open(std::weak_ptr<OpenInput> input) {
+  const std::lock_guard guard(mutex_);
+  if (phase_ != Phase::running) return false;
+  std::erase_if(inputs_, [](const auto& one) { return one.expired(); });
+  if (!input.expired()) inputs_.push_back(std::move(input));
+  ++unsettled_;
+  return true;
+}
+
+void Engine::input_ended() {
+  if (unsettled_.fetch_sub(1) != 1 || phase_ == Phase::running) return;
+  const std::lock_guard guard(mutex_);
+  wake_workers();
+}
+
+bool Engine::join(const Deadline& deadline) {
+  if (in_own_thread()) return false;
+  std::vector<std::shared_ptr<OpenInput>> open;
+  {
+    const std::lock_guard guard(mutex_);
+    if (phase_ == Phase::closed) {
+      for (const auto& one : inputs_) {
+        if (auto input = one.lock()) open.push_back(std::move(input));
+      }
+    }
+  }
+  for (const auto& input : open) input->read_on(deadline);
+  return join_workers(deadline);
 }
 
 void Engine::cancel_pending() {

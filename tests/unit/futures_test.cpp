@@ -47,6 +47,35 @@ TEST_P(ProcessPoolExecutorTest, SubmitGivesAFuture) {
   EXPECT_FALSE(future.exception());
 }
 
+TEST_P(ProcessPoolExecutorTest, MapWithABufferTakesNothingMoreAfterShutdown) {
+  ProcessPoolExecutor executor(1);
+  auto results = executor.map({.buffersize = 3}, square, std::vector<int>{1, 2, 3, 4, 5});
+  executor.shutdown();
+  EXPECT_EQ(results.next(patience), 1);
+  EXPECT_EQ(results.next(patience), 4);
+  EXPECT_EQ(results.next(patience), 9);
+  try {
+    results.next(patience);
+    FAIL();
+  } catch (const mp::RuntimeError& error) {
+    EXPECT_STREQ(error.what(), "cannot schedule new futures after shutdown");
+  }
+  EXPECT_EQ(results.next(patience), std::nullopt);
+}
+
+TEST_P(ProcessPoolExecutorTest, FuturesAreWaitedForAsAListAsWell) {
+  ProcessPoolExecutor executor(1);
+  const auto a = executor.submit(square, 2);
+  const auto b = executor.submit(square, 3);
+  EXPECT_EQ(wait({a, b}).done.size(), 2U);
+  EXPECT_EQ(wait({a, b}, patience, FIRST_EXCEPTION).done.size(), 2U);
+  EXPECT_EQ(wait({a, Future<int>()}, FIRST_COMPLETED).done.size(), 1U);
+  EXPECT_EQ(wait(std::vector{a, Future<int>()}, FIRST_COMPLETED).not_done.size(), 1U);
+  int sum = 0;
+  for (const auto& future : as_completed({a, b})) sum += future.result();
+  EXPECT_EQ(sum, 13);
+}
+
 TEST_P(ProcessPoolExecutorTest, MapWalksRangesSideBySideAndThrowsAtItsPlace) {
   ProcessPoolExecutor executor(2);
   std::vector<int> sums;

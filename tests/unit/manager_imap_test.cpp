@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <mp/mp.hpp>
+#include <ranges>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -266,6 +267,75 @@ TEST_F(ManagerImap, ResultsThatAreReadyComeTogether) {
   const int before = requests();
   EXPECT_EQ(read(std::move(results)), numbers(count));
   EXPECT_LE(requests() - before, 5);
+}
+
+// --- after close() ---------------------------------------------------------------
+
+TEST_F(ManagerImap, AClosedPoolGoesOnWithTheItemsOfWhatIsUnderWay) {
+  auto pool = manager.Pool(2);
+  auto results = pool.imap(by_name<square>, numbers(1000));
+  pool.close();
+  EXPECT_EQ(read(std::move(results)), squares(1000));
+  EXPECT_TRUE(pool.join(patience));
+}
+
+TEST_F(ManagerImap, JoinSendsTheRestOfTheInput) {
+  auto pool = manager.Pool(2);
+  auto results = pool.imap(by_name<square>, numbers(1000));
+  auto few = pool.imap({.buffersize = 2}, by_name<square>, numbers(4));
+  EXPECT_THROW(pool.join(patience), mp::ValueError);
+  pool.close();
+  EXPECT_TRUE(pool.join(patience));
+  EXPECT_EQ(read(std::move(results)), squares(1000));
+  EXPECT_EQ(read(std::move(few)), squares(4));
+}
+
+TEST_F(ManagerImap, AnEndlessInputIsReadOnUntilTheDeadline) {
+  int pulled = 0;
+  auto pool = manager.Pool(1);
+  auto items = endless([](int x) { return x; }, pulled);
+  auto results = pool.imap({.buffersize = 4}, by_name<itself>, items);
+  pool.close();
+  EXPECT_FALSE(pool.join(20ms));
+  EXPECT_EQ(results.next(patience), 0);
+  pool.terminate();
+  EXPECT_TRUE(pool.join(patience));
+}
+
+TEST_F(ManagerImap, AClosedPoolWaitsForNoResultsThatWereDroppedNorForAProcessThatHasEnded) {
+  auto pool = manager.Pool(1);
+  int pulled = 0;
+  auto items = endless([](int x) { return x; }, pulled);
+  auto dropped = std::make_unique<mp::RemoteResults<int>>(
+      pool.imap({.buffersize = 4}, by_name<itself>, items));
+  mp::Event under_way;
+  mp::Process child({.daemon = true, .start_method = mp::StartMethod::fork}, [&] {
+    auto its = pool.imap({.buffersize = 4}, by_name<itself>, items);
+    under_way.set();
+    for (;;) ::pause();
+  });
+  child.start();
+  EXPECT_TRUE(under_way.wait(patience));
+  pool.close();
+  dropped.reset();
+  EXPECT_FALSE(pool.join(20ms));
+  child.kill();
+  EXPECT_TRUE(pool.join(patience));
+}
+
+TEST_F(ManagerImap, AnInputCannotWaitForItsOwnPool) {
+  auto pool = manager.Pool(1);
+  auto input = std::views::iota(0) | std::views::transform([&](int x) {
+                 if (x == 3) {
+                   pool.close();
+                   pool.join();
+                 }
+                 return x;
+               });
+  auto results = pool.imap(by_name<itself>, input);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(results.next(patience), i);
+  EXPECT_THROW(results.next(patience), mp::AssertionError);
+  EXPECT_TRUE(pool.join(patience));
 }
 
 // --- what is left ----------------------------------------------------------------

@@ -77,6 +77,9 @@ TEST_P(ManagerPoolTest, FunctionsRunInWorkersOfTheServers) {
             (std::vector<std::string>{"aa", "bb"}));
   const std::vector<std::tuple<int, int>> pairs{{2, 3}, {4, 5}};
   EXPECT_EQ(pool.starmap(by_name<multiply>, pairs), (std::vector{6, 20}));
+  EXPECT_EQ(pool.starmap(by_name<multiply>, {std::pair(2, 3)}), std::vector{6});
+  EXPECT_EQ(pool.starmap_async(by_name<multiply>, {std::pair(2, 3)}).get(), std::vector{6});
+  EXPECT_EQ(pool.map_async(by_name<square>, {2, 3}).get(), (std::vector{4, 9}));
   EXPECT_EQ(pool.map(by_name<square>, std::vector<int>()), std::vector<int>());
   pool.map(by_name<nothing>, {1, 2});
   pool.apply(by_name<nothing>, 1);

@@ -29,7 +29,9 @@ namespace {
 using namespace std::chrono_literals;
 using mp::test::endless;
 using mp::test::Forked;
+using mp::test::numbers;
 using mp::test::patience;
+using mp::test::squares;
 
 int square(int x) { return x * x; }
 int negate(bool x) { return x ? 0 : 1; }
@@ -174,6 +176,100 @@ TEST_P(PoolStreamTest, AnyRangeWillDo) {
   EXPECT_EQ(pool.map_async(square, {2, 3}, 1).get(), (std::vector<int>{4, 9}));
   EXPECT_EQ(pool.starmap_async([](int x, int y) { return x * y; }, {std::pair(2, 3)}).get(),
             (std::vector<int>{6}));
+}
+
+// --- after close() -----------------------------------------------------------------------
+
+template <class Results>
+std::vector<int> all_of(Results results) {
+  std::vector<int> all;
+  while (const auto value = results.next(patience)) all.push_back(*value);
+  return all;
+}
+
+TEST_P(PoolStreamTest, AClosedPoolGoesOnWithTheItemsOfWhatIsUnderWay) {
+  mp::Pool pool(2);
+  auto results = pool.imap(square, numbers(1000));
+  pool.close();
+  EXPECT_EQ(all_of(std::move(results)), squares(1000));
+  EXPECT_TRUE(pool.join(patience));
+}
+
+TEST_P(PoolStreamTest, JoinReadsTheRestOfTheInput) {
+  mp::Pool pool(2);
+  auto results = pool.imap(square, numbers(1000));
+  auto unordered = pool.imap_unordered({.chunksize = 3, .buffersize = 3}, itself, numbers(100));
+  pool.close();
+  EXPECT_TRUE(pool.join(patience));
+  EXPECT_EQ(all_of(std::move(results)), squares(1000));
+  auto all = all_of(std::move(unordered));
+  std::sort(all.begin(), all.end());
+  EXPECT_EQ(all, numbers(100));
+}
+
+TEST_P(PoolStreamTest, WhileOneThreadReadsAnotherMayJoin) {
+  mp::Pool pool(2);
+  auto results = pool.imap({.buffersize = 2}, square, numbers(2000));
+  pool.close();
+  std::jthread joiner([&] { EXPECT_TRUE(pool.join(patience)); });
+  EXPECT_EQ(all_of(std::move(results)), squares(2000));
+}
+
+TEST_P(PoolStreamTest, AnEndlessInputIsReadOnUntilTheDeadlineOrTheEndOfThePool) {
+  int pulled = 0;
+  mp::Pool pool(1);
+  auto items = endless([](int x) { return x; }, pulled);
+  auto results = pool.imap({.buffersize = 4}, itself, items);
+  pool.close();
+  EXPECT_FALSE(pool.join(20ms));
+  EXPECT_EQ(results.next(patience), 0);
+  std::jthread joiner([&] { EXPECT_TRUE(pool.join(patience)); });
+  pool.terminate();
+}
+
+TEST_P(PoolStreamTest, AClosedPoolWaitsForNoResultsThatWereDropped) {
+  int pulled = 0;
+  mp::Pool pool(1);
+  auto items = endless([](int x) { return x; }, pulled);
+  {
+    const auto results = pool.imap({.buffersize = 4}, itself, items);
+    pool.close();
+  }
+  EXPECT_TRUE(pool.join(patience));
+  EXPECT_LE(pulled, 4);
+}
+
+TEST_P(PoolStreamTest, AnInputThatThrowsDoesNotKeepAClosedPool) {
+  mp::Pool pool(1);
+  auto results = pool.imap({.buffersize = 2}, itself, mp::test::ThrowingRange{100, 7});
+  pool.close();
+  EXPECT_TRUE(pool.join(patience));
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(results.next(patience), i);
+  EXPECT_THROW(results.next(patience), mp::KeyError);
+  EXPECT_EQ(results.next(patience), std::nullopt);
+}
+
+TEST_P(PoolStreamTest, AnInputCannotWaitForItsOwnPool) {
+  mp::Pool pool(1);
+  auto input = std::views::iota(0) | std::views::transform([&](int x) {
+                 if (x == 3) {
+                   pool.close();
+                   pool.join();
+                 }
+                 return x;
+               });
+  auto results = pool.imap(itself, input);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(results.next(patience), i);
+  EXPECT_THROW(results.next(patience), mp::AssertionError);
+  EXPECT_TRUE(pool.join(patience));
+}
+
+TEST_P(PoolStreamTest, AClosedPoolReplacesTheWorkersThatItStillNeeds) {
+  mp::Pool pool({.processes = 1, .maxtasksperchild = 5});
+  auto results = pool.imap({.buffersize = 2}, itself, numbers(30));
+  pool.close();
+  EXPECT_EQ(all_of(std::move(results)), numbers(30));
+  EXPECT_TRUE(pool.join(patience));
 }
 
 // --- elsewhere -------------------------------------------------------------------------

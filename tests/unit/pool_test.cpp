@@ -1,9 +1,11 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <mp/pool.hpp>
 
+#include <mp/connection.hpp>
 #include <mp/process.hpp>
 
 #include <atomic>
@@ -53,8 +55,68 @@ int sleep_then(int x, int milliseconds) {
 }
 std::vector<std::byte> same_bytes(std::vector<std::byte> bytes) { return bytes; }
 
+struct Unsendable {
+  int number = 0;
+  void pickle(mp::Encoder& out) const {
+    if (number == 3) throw mp::PicklingError("three is not sent");
+    mp::encode(out, number);
+  }
+  static Unsendable unpickle(mp::Decoder& in) { return {mp::decode<int>(in)}; }
+};
+int number_of(const Unsendable& value) { return value.number; }
+bool is_open(const mp::DupFd& fd) { return ::fcntl(fd.fileno(), F_GETFD) >= 0; }
+
 class PoolTest : public mp::test::EachMethod {};
 MP_TEST_EACH_METHOD(PoolTest);
+
+TEST_P(PoolTest, ArgumentsThatCannotBePickledAreTheResultsErrorNotTheCalls) {
+  mp::Pool pool(1);
+  std::exception_ptr told;
+  const auto tell = [&](const std::exception_ptr& error) { told = error; };
+  const std::vector<Unsendable> items{{1}, {2}, {3}, {4}};
+  const auto mapped = pool.map_async({.error_callback = tell}, number_of, items);
+  EXPECT_TRUE(mapped.ready());
+  EXPECT_EQ(mapped.progress().failed, 4U);
+  EXPECT_THROW(mapped.get(patience), mp::PicklingError);
+  EXPECT_THROW(std::rethrow_exception(told), mp::PicklingError);
+  const auto applied = pool.apply_async(number_of, Unsendable{3});
+  EXPECT_THROW(applied.get(patience), mp::PicklingError);
+  auto results = pool.imap(number_of, items);
+  EXPECT_EQ(results.next(patience), 1);
+  EXPECT_EQ(results.next(patience), 2);
+  EXPECT_THROW(results.next(patience), mp::PicklingError);
+  EXPECT_EQ(results.next(patience), std::nullopt);
+  EXPECT_EQ(pool.map(number_of, std::vector<Unsendable>{{5}, {6}}), (std::vector{5, 6}));
+  // Before it, and instead of it, what the range itself throws.
+  EXPECT_THROW((void)pool.map_async(square, mp::test::ThrowingRange{9, 2}), mp::KeyError);
+}
+
+TEST_P(PoolTest, DescriptorsTravelNeitherWithTasksNorWithResults) {
+  mp::Pool pool(1);
+  const std::vector<mp::DupFd> items{mp::DupFd(STDIN_FILENO), mp::DupFd(STDIN_FILENO)};
+  const auto expect_refusal = [](auto call) {
+    try {
+      call();
+      FAIL();
+    } catch (const mp::PicklingError& error) {
+      EXPECT_NE(std::string(error.what()).find("a task cannot carry descriptors"),
+                std::string::npos);
+    }
+  };
+  expect_refusal([&] { pool.apply(is_open, items[0]); });
+  expect_refusal([&] { pool.map(is_open, items); });
+  expect_refusal([&] { pool.starmap(is_open, std::vector{std::tuple(items[0])}); });
+  expect_refusal([&] { pool.imap(is_open, items).next(patience); });
+  expect_refusal(
+      [&] { pool.map(mp::partial([](const mp::DupFd&, int) {}, items[0]), numbers(2)); });
+  try {
+    pool.apply([] { return mp::DupFd(STDIN_FILENO); });
+    FAIL();
+  } catch (const mp::MaybeEncodingError& error) {
+    EXPECT_NE(error.exc().find("a result cannot carry descriptors"), std::string::npos);
+    EXPECT_EQ(error.value(), "mp::DupFd");
+  }
+}
 
 TEST_P(PoolTest, ApplyGivesWhatTheFunctionReturns) {
   mp::Pool pool(2);

@@ -7,6 +7,7 @@
 #include <latch>
 #include <memory>
 #include <numeric>
+#include <ranges>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -39,6 +40,18 @@ TEST(ThreadPoolTest, ImapComesInOrderAndUnorderedComesWhole) {
   std::multiset<int> seen;
   for (const int x : pool.imap_unordered([](int y) { return y; }, items, 7)) seen.insert(x);
   EXPECT_EQ(seen, std::multiset<int>(items.begin(), items.end()));
+}
+
+TEST(ThreadPoolTest, AfterCloseImapGoesOnAndJoinReadsTheRest) {
+  mp::ThreadPool pool(2);
+  const auto negate = [](int x) { return -x; };
+  auto first = pool.imap({.buffersize = 2}, negate, std::views::iota(0, 300));
+  auto second = pool.imap({.buffersize = 2}, negate, std::views::iota(0, 300));
+  pool.close();
+  for (int i = 0; i < 300; ++i) EXPECT_EQ(first.next(patience), -i);
+  EXPECT_EQ(first.next(patience), std::nullopt);
+  EXPECT_TRUE(pool.join(patience));
+  for (int i = 0; i < 300; ++i) EXPECT_EQ(second.next(patience), -i);
 }
 
 TEST(ThreadPoolTest, ExceptionsComeAsTheyAre) {

@@ -91,7 +91,9 @@ namespace detail {
 /// every call throws AssertionError. Calls that hand out work throw ValueError
 /// `Pool not running` after close() and terminate(), and BrokenProcessPool
 /// (a ThreadPool: BrokenThreadPool) when no worker can be had any more. Those
-/// that take a chunk size: ValueError `Chunksize must be 1+`.
+/// that take a chunk size: ValueError `Chunksize must be 1+`. Arguments that cannot
+/// be pickled, as they hold descriptors, say, are the result's error (PicklingError),
+/// not the call's.
 template <bool Processes>
 class BasicPool {
  public:
@@ -129,7 +131,8 @@ class BasicPool {
   }
 
   /// f of each item, in the order of the items. All are run even if one
-  /// fails; then the first failure, by position, is thrown.
+  /// fails; then the first failure, by position, is thrown. If one cannot be
+  /// pickled, that is the failure, and none is run.
   template <class F, class Range>
   auto map(F&& f, Range&& items, std::optional<int> chunksize = {}) {
     return map_async(std::forward<F>(f), std::forward<Range>(items), chunksize).get();
@@ -150,6 +153,11 @@ class BasicPool {
   template <class F, class Range>
   auto map_async(MapOptions<MapValue<ResultOf<F, ItemOf<Range>, false>>> options, F&& f,
                  Range&& items) {
+    return start_map<false>(std::move(options), std::forward<F>(f), items);
+  }
+  template <class F, class T>
+  auto map_async(MapOptions<MapValue<ResultOf<F, ItemOf<std::vector<T>>, false>>> options, F&& f,
+                 std::initializer_list<T> items) {
     return start_map<false>(std::move(options), std::forward<F>(f), items);
   }
   /// The same for items that are tuples of arguments.
@@ -177,7 +185,9 @@ class BasicPool {
 
   /// f of each item, one by one, in order; the input is read as the results
   /// are, a bounded number of items ahead and in the reader's thread, so it
-  /// may be endless. Throws ValueError `buffersize must be None or > 0`, too.
+  /// may be endless. It is read on after close(); join() reads all the rest of it,
+  /// in its own thread. What cannot be pickled ends the results, as what the input
+  /// throws does. Throws ValueError `buffersize must be None or > 0`, too.
   template <class F, class Range>
   auto imap(F&& f, Range&& items, int chunksize = 1) {
     return start_imap(true, {.chunksize = chunksize}, std::forward<F>(f),
@@ -206,7 +216,8 @@ class BasicPool {
     return start_imap(false, options, std::forward<F>(f), std::forward<Range>(items));
   }
 
-  /// No more tasks; the workers end when all are done.
+  /// No more tasks, but for items of an imap that is under way; the workers end
+  /// when all are done.
   void close() { own().close(); }
   /// Ends now: queued tasks are dropped, workers get SIGTERM and after the
   /// grace SIGKILL; results that are not ready become PoolTerminated. Does
@@ -217,7 +228,8 @@ class BasicPool {
   }
   /// Waits until the workers have ended: true. Called in one of the pool's
   /// own threads, or at the deadline: false. Throws ValueError `Pool is still
-  /// running` before close() or terminate().
+  /// running` before close() or terminate(), AssertionError in the input of an
+  /// imap of this pool.
   bool join(Timeout timeout = {}) {
     if (own().phase() == Engine::Phase::running) throw ValueError("Pool is still running");
     return engine_->join(Deadline(timeout));
@@ -274,7 +286,7 @@ class BasicPool {
     job->limit = limit(options.timeout);
     set_callbacks(*job, options);
     fill_map<Processes, Star>(*job, std::forward<F>(f), items);
-    submit(job, job->count == 0);
+    submit(job, job->done());
     return AsyncResult<MapValue<R>>(job, [job] { return job->progress(); });
   }
 

@@ -59,7 +59,6 @@ using RemoteResults = Results<R, detail::RemoteStream<R>>;
 /// awaited though nobody else has them. Python runs callbacks in the server.
 class PoolProxy : public BaseProxy {
  public:
-  static constexpr const char* default_type_id = "Pool";
   explicit PoolProxy(std::shared_ptr<detail::ProxyState> state);
   static PoolProxy unpickle(Decoder& in) { return PoolProxy(detail::ProxyState::unpickle(in)); }
 
@@ -106,6 +105,11 @@ class PoolProxy : public BaseProxy {
   auto map_async(Function fn, const Items& items, std::optional<int> chunksize = {}) const {
     return start_map<false>({.chunksize = chunksize}, fn, items);
   }
+  template <class Function, class T>
+  auto map_async(Function fn, std::initializer_list<T> items,
+                 std::optional<int> chunksize = {}) const {
+    return map_async(fn, std::vector<T>(items), chunksize);
+  }
   /// `pool.map_async({.chunksize = 8, .callback = print}, mp::by_name<f>, items)`
   template <class Function, std::ranges::sized_range Items>
   auto map_async(MapOptions<detail::MapTaskResult<Function, Items, false>> options, Function fn,
@@ -117,9 +121,19 @@ class PoolProxy : public BaseProxy {
   auto starmap(Function fn, const Items& items, std::optional<int> chunksize = {}) const {
     return starmap_async(fn, items, chunksize).get();
   }
+  template <class Function, class T>
+  auto starmap(Function fn, std::initializer_list<T> items,
+               std::optional<int> chunksize = {}) const {
+    return starmap_async(fn, std::vector<T>(items), chunksize).get();
+  }
   template <class Function, std::ranges::sized_range Items>
   auto starmap_async(Function fn, const Items& items, std::optional<int> chunksize = {}) const {
     return start_map<true>({.chunksize = chunksize}, fn, items);
+  }
+  template <class Function, class T>
+  auto starmap_async(Function fn, std::initializer_list<T> items,
+                     std::optional<int> chunksize = {}) const {
+    return starmap_async(fn, std::vector<T>(items), chunksize);
   }
   template <class Function, std::ranges::sized_range Items>
   auto starmap_async(MapOptions<detail::MapTaskResult<Function, Items, true>> options, Function fn,
@@ -129,9 +143,10 @@ class PoolProxy : public BaseProxy {
 
   /// f of each item, one by one, in order; the input is read as the results
   /// are, a bounded number of items ahead and in the reader's thread, so it
-  /// may be endless. Results come in messages of as many as are ready; they are
-  /// for this process, and not to be sent to another. Throws ValueError
-  /// `Chunksize must be 1+`. Dropping what it returns stops the server, too.
+  /// may be endless. It is read on after close(); join() reads all the rest of it,
+  /// in its own thread, if it is this process's. Results come in messages of as many as are ready;
+  /// they are for this process, and not to be sent to another. Throws ValueError `Chunksize must be
+  /// 1+`. Dropping what it returns stops the server, too.
   template <class Function, class Range>
   auto imap(Function fn, Range&& items, int chunksize = 1) const {
     return start_imap(true, {.chunksize = chunksize}, fn, std::forward<Range>(items));
@@ -158,12 +173,15 @@ class PoolProxy : public BaseProxy {
     return start_imap(false, options, fn, std::forward<Range>(items));
   }
 
-  /// No more tasks; the workers end when all are done.
+  /// No more tasks, but for items of an imap that is under way; the workers end
+  /// when all are done.
   void close() const { request("close").finish(); }
   /// Ends now: results that are not ready become PoolTerminated.
   void terminate() const { request("terminate").finish(); }
-  /// Waits until the workers have ended; false at the end of the time. Throws
-  /// ValueError `Pool is still running` before close() or terminate().
+  /// Waits until the workers have ended, so also until other processes have read
+  /// what they ask for by imap; false at the end of the time. Throws ValueError
+  /// `Pool is still running` before close() or terminate(), AssertionError in the
+  /// input of an imap of this pool.
   bool join(Timeout timeout = {}) const;
   [[nodiscard]] std::string repr() const { return describe("PoolProxy"); }
 
@@ -234,15 +252,17 @@ class PoolProxy : public BaseProxy {
         batch.added();
       };
       while (!batch.full()) {
-        if (!input->take(add)) return batch.keep_all();
+        if (input->take(add)) continue;
+        batch.keep_all();
+        return batch.make_last();
       }
     };
-    return RemoteResults<Result>(
-        std::make_shared<detail::RemoteStream<Result>>(
-            std::move(started.state),
-            detail::imap_rules(ordered, options, started.workers, options.timeout), started.workers,
-            pull),
-        Timeout());
+    auto stream = std::make_shared<detail::RemoteStream<Result>>(
+        std::move(started.state), *shared_state(),
+        detail::imap_rules(ordered, options, started.workers, options.timeout), started.workers,
+        pull);
+    stream->open();
+    return RemoteResults<Result>(std::move(stream), Timeout());
   }
 };
 

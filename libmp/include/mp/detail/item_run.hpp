@@ -38,11 +38,11 @@ class ItemRun {
   void returned(const std::type_info& value) noexcept { value_ = &value; }
   /// The result of this item is in out().
   void done() {
-    value_ = nullptr;
     ++index_;
     if (out_.view().data() != room_ || !out_.descriptors().empty()) {
       keep_elsewhere();
     } else {
+      value_ = nullptr;
       mark_ = out_.view().size();
       publish();
     }

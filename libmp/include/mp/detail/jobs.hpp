@@ -111,6 +111,11 @@ struct Callbacks {
   std::function<void(const std::exception_ptr&)> failed = {};
 };
 
+inline void refuse_descriptors(const Encoder& encoder) {
+  if (encoder.descriptors().empty()) return;
+  throw PicklingError("a task cannot carry descriptors: give them to the pool's initializer");
+}
+
 /// Items and callable in the form that crosses. Throws what encoding throws.
 template <class F, class Item, class R, bool Star>
 void encode_head(Job& job, const F& f) {
@@ -122,6 +127,7 @@ void encode_head(Job& job, const F& f) {
   constexpr ItemRun::Runner runner = &run_items<F, Item, R, Star>;
   job.head.code(reinterpret_cast<const void*>(runner));
   encode(job.head, f);
+  refuse_descriptors(job.head);
   job.callee = callee_of(f);
 }
 
@@ -130,6 +136,7 @@ template <class Item>
 void encode_item(Job& job, std::size_t index, const Item& item) {
   const std::size_t before = job.items.view().size();
   encode<Item>(job.items, item);
+  refuse_descriptors(job.items);
   const std::size_t size = job.items.view().size() - before;
   if (index == 0) job.stride = size;
   if (job.starts.empty() && size == job.stride) return;

@@ -34,9 +34,7 @@ void fill_call(Call& job, F&& f, Args&&... args) {
       encode_head<std::decay_t<F>, Item, R, true>(job, f);
       (encode<Stored<Args>>(job.items, as_item<Stored<Args>>(args)), ...);
       job.stride = job.items.view().size();
-      if (!job.head.descriptors().empty() || !job.items.descriptors().empty()) {
-        throw PicklingError("a task cannot carry descriptors: give them to the pool's initializer");
-      }
+      refuse_descriptors(job.items);
     } catch (...) {
       job.fail(0, 1, std::current_exception());
     }
@@ -48,20 +46,34 @@ void fill_call(Call& job, F&& f, Args&&... args) {
   }
 }
 
+/// What cannot be encoded fails all of the map, which is then done; what the
+/// range throws is thrown.
 template <bool Processes, bool Star, class R, class F, class Range>
 void fill_map(MapJob<R>& job, F&& f, Range&& range) {
   using Item = ItemOf<Range>;
   using Function = std::decay_t<F>;
   std::size_t n = 0;
+  std::exception_ptr refusal;
   if constexpr (Processes) {
-    encode_head<Function, Item, R, Star>(job, f);
+    const auto unless_refused = [&](auto encode_some) {
+      if (refusal) return;
+      try {
+        encode_some();
+      } catch (...) {
+        refusal = std::current_exception();
+      }
+    };
+    unless_refused([&] { encode_head<Function, Item, R, Star>(job, f); });
     if constexpr (std::ranges::contiguous_range<Range> && std::ranges::sized_range<Range> &&
                   Number<Item> && !std::same_as<Item, bool>) {
       n = std::ranges::size(range);
       job.stride = sizeof(Item);
-      job.items.bytes(std::ranges::data(range), n * sizeof(Item));
+      unless_refused([&] { job.items.bytes(std::ranges::data(range), n * sizeof(Item)); });
     } else {
-      for (auto&& element : range) encode_item<Item>(job, n++, as_item<Item>(element));
+      for (auto&& element : range) {
+        unless_refused([&] { encode_item<Item>(job, n, as_item<Item>(element)); });
+        ++n;
+      }
     }
   } else {
     auto kept = std::make_shared<std::pair<Function, std::vector<Item>>>(std::forward<F>(f),
@@ -76,6 +88,7 @@ void fill_map(MapJob<R>& job, F&& f, Range&& range) {
   }
   job.count = n;
   job.ready_to_go();
+  if (refusal && n != 0) job.fail(0, n, refusal);
 }
 
 /// What the items of one of a stream's jobs come to, about: large ones travel
@@ -83,7 +96,7 @@ void fill_map(MapJob<R>& job, F&& f, Range&& range) {
 inline constexpr std::size_t most_stream_bytes = 256U << 10U;
 
 /// The reader of `f` over `ranges`. `at_once`: all input is read and
-/// submitted before this returns, in chunks of `rules.chunk`.
+/// submitted before this returns, in chunks of `rules.chunk`. Throws as open() does.
 template <bool Processes, bool Star, class R, class Item, class F, class... Ranges>
 std::shared_ptr<Stream<R>> make_stream(std::shared_ptr<Engine> engine, StreamRules rules,
                                        bool at_once, F&& f, Ranges&&... ranges) {
@@ -128,7 +141,7 @@ std::shared_ptr<Stream<R>> make_stream(std::shared_ptr<Engine> engine, StreamRul
     return job;
   };
   auto stream = std::make_shared<Stream<R>>(std::move(engine), rules, std::move(pull));
-  stream->refill();
+  stream->open();
   return stream;
 }
 

@@ -2,6 +2,7 @@
 
 // The results of an imap in a manager's pool, at the client's end.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -11,8 +12,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "mp/detail/future_state.hpp"
 #include "mp/detail/os.hpp"
@@ -42,6 +45,9 @@ class ItemBatch {
   }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::span<const std::byte> bytes() const { return items_.view().first(bytes_); }
+  /// The input is at its end.
+  [[nodiscard]] bool is_last() const noexcept { return is_last_; }
+  void make_last() noexcept { is_last_ = true; }
 
  private:
   static constexpr std::size_t most_bytes = 256U << 10U;
@@ -51,21 +57,31 @@ class ItemBatch {
   std::size_t added_ = 0;
   std::size_t count_ = 0;
   std::size_t bytes_ = 0;
+  bool is_last_ = false;
 };
 
 /// The stream, but for the type of its results. One reader, in whose thread
-/// all happens: the input is read, sent, and results are asked for.
+/// all happens: the input is read, sent, and results are asked for; but one that
+/// joins the pool reads the input on, too.
 ///
-/// Invariant: an item is in the window from when it is sent until its result
-/// is taken out of ready_.
-class RemoteStreamBase {
+/// Invariants:
+///   1. An item is in the window from when it is sent until its result is taken
+///      out of ready_.
+///   2. Input and results are touched under `mutex_` only.
+class RemoteStreamBase : public std::enable_shared_from_this<RemoteStreamBase> {
  public:
   /// Fills the batch from the input; throws what the input throws.
   using Pull = std::function<void(ItemBatch&)>;
 
-  /// Takes over a stream of the server's, which nobody else has.
-  RemoteStreamBase(std::shared_ptr<ProxyState> state, StreamRules rules, std::size_t workers,
-                   Pull pull);
+  /// Takes over a stream of the server's, which nobody else has, of a `pool` there.
+  RemoteStreamBase(std::shared_ptr<ProxyState> state, const ProxyState& pool, StreamRules rules,
+                   std::size_t workers, Pull pull);
+  /// Sends the first items.
+  void open();
+  /// Those of this process that are open, of one pool.
+  static std::vector<std::shared_ptr<RemoteStreamBase>> all_of(const ProxyState& pool);
+  /// Sends all the rest, until the deadline, as nobody may be there to take results.
+  void read_on(const Deadline& deadline);
 
   /// Nobody reads on: the server drops what has not begun.
   void abandon() noexcept;
@@ -81,9 +97,15 @@ class RemoteStreamBase {
   bool next_raw(Raw& raw, const Deadline& deadline);
 
  private:
+  void require_outside_input() const;
   void refill();
+  void send_some(std::size_t most);
   void exchange(const ItemBatch* batch, const Deadline& deadline);
 
+  const std::shared_ptr<ServerHandle> server_;
+  const std::uint64_t pool_;
+  ForkSafeMutex mutex_;
+  std::atomic<std::thread::id> reading_{};  // The thread that is in the input's own code.
   std::shared_ptr<ProxyState> state_;
   const StreamRules rules_;
   Window window_;

@@ -3,7 +3,9 @@
 // Results that are taken one by one: imap, imap_unordered, Executor::map.
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -11,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -40,10 +43,11 @@ class StreamJob final : public Job {
 
 /// What stands between the workers and the reader of a stream.
 ///
-/// One reader; results come from any thread, under `mutex_`. Input is pulled
-/// by the reader's thread only, inside next().
+/// One reader; results come from any thread, under `mutex_`. Input is pulled by
+/// the reader's thread inside next(), or by one that joins the pool, under
+/// `input_mutex_`; that is locked before any other.
 template <class R>
-class Stream : public std::enable_shared_from_this<Stream<R>> {
+class Stream final : public OpenInput, public std::enable_shared_from_this<Stream<R>> {
  public:
   struct Outcome {
     std::optional<Storable<R>> value = {};
@@ -59,63 +63,70 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
         rules_(rules),
         window_(rules, engine_->size()),
         pull_(std::move(pull)) {}
+  ~Stream() override { end_input(); }
 
-  /// Fills the window.
-  void refill() {
-    while (pull_ && !failed_input_) {
-      const std::size_t room = window_.room();
-      if (room == 0) return;
-      const std::size_t chunk = std::max(rules_.chunk, std::size_t{1});
-      auto job = pull_(std::max(room / chunk, std::size_t{1}) * chunk, failed_input_);
-      if (!job) {
-        pull_ = nullptr;
-        return;
-      }
-      submit(std::move(job));
+  /// Fills the window, first of all. Throws ValueError if the pool was closed.
+  void open() {
+    if (rules_.outlives_close) {
+      keeps_open_ = engine_->keep_open(this->weak_from_this());
+      if (!keeps_open_) throw ValueError("Pool not running");
     }
+    refill();
   }
 
   /// False at the end.
   bool next(Outcome& outcome, const Deadline& deadline) {
     if (!engine_->is_own())
       throw AssertionError("a result belongs to the process that made its pool");
+    require_outside_input();
     for (;;) {
-      refill();
-      if (!window_.empty()) {
-        const std::uint32_t seen = signal_.value();
+      std::uint32_t seen = 0;
+      {
+        const std::lock_guard guard(input_mutex_);
+        refill();
+        if (window_.empty()) {
+          outcome.error = std::exchange(failed_input_, nullptr);
+          return outcome.error != nullptr;
+        }
+        seen = signal_.value();
         if (take_one(outcome)) {
           window_.take();
           refill();
           return true;
         }
         window_.widen();
-        engine_->help(signal_, seen, deadline);
-        if (signal_.value() == seen && deadline.passed()) {
-          throw TimeoutError("the next result was not there in time");
-        }
-      } else if (failed_input_) {
-        pull_ = nullptr;
-        outcome.error = std::exchange(failed_input_, nullptr);
-        return true;
-      } else {
-        return false;
+      }
+      engine_->help(signal_, seen, deadline);
+      if (signal_.value() == seen && deadline.passed()) {
+        throw TimeoutError("the next result was not there in time");
       }
     }
   }
 
   /// Nobody reads on: what has not begun never will.
   void abandon() noexcept {
-    pull_ = nullptr;
-    if (engine_->is_own()) {
-      for (const auto& one : jobs_) {
-        if (const auto job = one.lock()) engine_->take_back(*job);
-      }
+    if (!engine_->is_own()) return;
+    const std::lock_guard guard(input_mutex_);
+    end_input();
+    for (const auto& one : jobs_) {
+      if (const auto job = one.lock()) engine_->take_back(*job);
     }
     jobs_.clear();
     window_.take_all();
     failed_input_ = nullptr;
   }
   [[nodiscard]] bool ends_at_error() const noexcept { return rules_.ends_at_error; }
+
+  void read_on(const Deadline& deadline) override {
+    constexpr std::size_t many = 256;
+    require_outside_input();
+    for (bool more = true; more && !deadline.passed();) {
+      if (!input_mutex_.lock_until(deadline)) return;
+      const std::lock_guard guard(input_mutex_, std::adopt_lock);
+      if (pull_) take_in(many);
+      more = pull_ != nullptr && engine_->phase() == Engine::Phase::closed;
+    }
+  }
 
   // --- the workers' side ---
 
@@ -135,10 +146,38 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
   }
 
  private:
+  void refill() {
+    while (pull_) {
+      const std::size_t room = window_.room();
+      if (room == 0) return;
+      take_in(room);
+    }
+  }
+
+  // Reads at most so many items, or one chunk, and submits them.
+  void take_in(std::size_t most) {
+    const std::size_t chunk = std::max(rules_.chunk, std::size_t{1});
+    reading_ = std::this_thread::get_id();
+    auto job = pull_(std::max(most / chunk, std::size_t{1}) * chunk, failed_input_);
+    reading_ = std::thread::id();
+    const bool ended = !job || failed_input_;
+    if (job) submit(std::move(job));
+    if (ended) end_input();
+  }
+  void require_outside_input() const {
+    if (reading_ != std::this_thread::get_id()) return;
+    throw AssertionError("an input cannot wait for what is made of it");
+  }
+  void end_input() noexcept {
+    pull_ = nullptr;
+    if (std::exchange(keeps_open_, false) && engine_->is_own()) engine_->input_ended();
+  }
+
   void submit(std::shared_ptr<StreamJob<R>> job) {
     job->stream = this->shared_from_this();
     job->base = window_.submitted();
     job->engine = engine_;
+    job->of_open_input = keeps_open_;
     window_.submit(job->count, job->items.view().size());
     remember(job);
     std::exception_ptr refusal;
@@ -148,8 +187,13 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
     } catch (...) {
       refusal = std::current_exception();
     }
-    if (!refusal) refusal = std::make_exception_ptr(PoolTerminated("Pool not running"));
+    if (!refusal) refusal = refused();
     job->fail(0, job->count, refusal);
+  }
+
+  [[nodiscard]] std::exception_ptr refused() const {
+    if (rules_.outlives_close) return std::make_exception_ptr(PoolTerminated("Pool not running"));
+    return std::make_exception_ptr(RuntimeError("cannot schedule new futures after shutdown"));
   }
 
   // A job whose items are all settled is held by nobody any more.
@@ -182,12 +226,15 @@ class Stream : public std::enable_shared_from_this<Stream<R>> {
     return true;
   }
 
-  // The reader's.
   const std::shared_ptr<Engine> engine_;
   const StreamRules rules_;
+  // The reader's, and theirs who read on: under input_mutex_.
+  ForkSafeMutex input_mutex_;
   Window window_;
   Pull pull_;
   std::exception_ptr failed_input_;
+  bool keeps_open_ = false;
+  std::atomic<std::thread::id> reading_{};  // The thread that is in the input's own code.
   std::vector<std::weak_ptr<Job>> jobs_;
   std::size_t full_ = 16;  // So many jobs are looked through for those that are over.
   std::deque<Outcome> mine_;

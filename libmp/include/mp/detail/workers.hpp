@@ -42,6 +42,18 @@ struct Callee {
 /// A chunk size that the engine chooses by measured time.
 inline constexpr std::size_t automatic_chunks = 0;
 
+/// Input that is read while its results are, and not all at once.
+class OpenInput {
+ public:
+  OpenInput() = default;
+  OpenInput(const OpenInput&) = delete;
+  OpenInput& operator=(const OpenInput&) = delete;
+  virtual ~OpenInput() = default;
+  /// Reads all the rest and submits it, until the deadline: somebody waits for the
+  /// end of the workers, so nobody may be there to take results.
+  virtual void read_on(const Deadline& deadline) = 0;
+};
+
 /// Something to do: `count` items, each with its arguments, and where the results go.
 ///
 /// Each item is settled exactly once, by deliver() or fail(), in whatever
@@ -71,6 +83,7 @@ class Job {
   std::size_t chunk = 1;  ///< Items in a message; automatic_chunks.
   Timeout limit = {};     ///< How long a task may run.
   Callee callee = {};
+  bool of_open_input = false;         ///< Of an input that keep_open() was told of.
   Encoder head;                       ///< The runner's place in the code, the callable.
   Encoder items;                      ///< The items' arguments, one after the other.
   std::size_t stride = 0;             ///< The size of each, if all are equal;
@@ -115,8 +128,9 @@ struct EngineOptions {
 /// Invariants, all under `mutex_`:
 ///   1. An item is in exactly one place: in `pending_`, in a worker's hand
 ///      (the derived class's), or settled (or being settled, by one thread).
-///   2. `unsettled_` counts the items of the first two places and those being
-///      settled. Only at zero does a closed engine let its workers go.
+///   2. `unsettled_` counts the items of the first two places, those being
+///      settled, and the open inputs. Only at zero does a closed engine let its
+///      workers go.
 ///   3. The phase only goes forward: running, closed, terminated.
 /// Shared ownership: the pool's handle, each of its jobs and its threads.
 class Engine : public std::enable_shared_from_this<Engine> {
@@ -146,15 +160,22 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void help(const Signal& signal, std::uint32_t seen, const Deadline& deadline,
             const Job* wanted = nullptr);
 
+  /// A closed engine takes jobs of this input still, and has workers for them, until
+  /// input_ended(). False if it is closed already. Empty: an input of others,
+  /// who read it on themselves.
+  bool keep_open(std::weak_ptr<OpenInput> input);
+  void input_ended();
+
   /// Cancels all that no worker has begun.
   void cancel_pending();
-  /// No more jobs; the workers end when all is done.
+  /// No more jobs but of open inputs; the workers end when all is done.
   void close();
   /// Fails all that is unsettled with `error` and ends the workers: at once
   /// by SIGKILL if `kill`, else by SIGTERM with a grace.
   virtual void terminate(const std::exception_ptr& error, bool kill = false) = 0;
-  /// Waits until the workers have ended; at once in one of its own threads.
-  virtual bool join(const Deadline& deadline) = 0;
+  /// Waits until the workers of a closed engine have ended, and has its open
+  /// inputs read on for that; false at once in one of its own threads.
+  bool join(const Deadline& deadline);
   /// For a destructor: waits likewise, and lets go of its threads.
   virtual void dismiss() noexcept = 0;
   /// The same without waiting: a closed engine goes on until all is done.
@@ -176,6 +197,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
  protected:
   explicit Engine(EngineOptions options);
+
+  /// The wait in join().
+  virtual bool join_workers(const Deadline& deadline) = 0;
+  [[nodiscard]] virtual bool in_own_thread() = 0;
 
   virtual void help_own(const Signal& signal, std::uint32_t seen, const Deadline& deadline,
                         const Job* wanted) = 0;
@@ -216,6 +241,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const std::uint32_t creator_ = fork_generation();
   mutable ForkSafeMutex mutex_;
   std::deque<Share> pending_;
+  std::vector<std::weak_ptr<OpenInput>> inputs_;
   // These two changed under the mutex, or the second, downwards, by settled().
   std::atomic<Phase> phase_{Phase::running};
   std::atomic<std::size_t> unsettled_{0};
