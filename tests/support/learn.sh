@@ -34,7 +34,23 @@ prints 'MISSING   a C++20 compiler         package g++'
 refuses
 prints 'MISSING   ninja                    package ninja-build'
 prints 'install what is missing first'
+prints 'MISSING   Sphinx                   package python3-sphinx (without it: no book)'
 [ ! -e build ] || fail 'a build folder was made'
+
+# --- where what cannot be done without is there ---
+
+for tool in c++ pkg-config python3; do
+  printf '#!/usr/bin/env bash\n[[ $* != *gtest* && $* != *boost* ]]\n' >tools/$tool
+done
+printf '#!/usr/bin/env bash\necho 1.0\n[ $1 = --version ] || mkdir -p build/lessons\n' >tools/meson
+printf '#!/usr/bin/env bash\n[ $1 = --version ] || echo "ninja: no work to do."\n' >tools/ninja
+chmod +x tools/*
+ln -s "$(command -v mkdir)" tools/
+refuses list  # There are no lessons.
+prints 'MISSING   GoogleTest 1.12          package libgtest-dev (without it: fetched)'
+keeps_silent_about 'install what is missing first'
+[ -e build ] || fail 'no build folder was made'
+rm -r build
 
 # --- where all is built ---
 
