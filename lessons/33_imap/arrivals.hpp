@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <ranges>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,10 +38,12 @@ inline void draw(const std::vector<Arrivals>& ways) {
     fmt::print(svg, "<text x='10' y='{}'>{}</text>\n", y + 4, way);
     fmt::print(svg, "<path d='M130 {}H620' stroke='#ccc'/>\n", y);
     // The first at last, so that it lies on top.
-    for (auto [result, seconds] : seen | std::views::reverse)
+    for (auto at = seen.rbegin(); at != seen.rend(); ++at) {
+      const auto [result, seconds] = *at;
       fmt::print(svg, "<circle cx='{:.0f}' cy='{}' r='6' fill='{}'/>\n",
                  130 + 1400 * std::min(seconds, 0.34), y,
                  result == 0 ? "#c33" : "#37a");
+    }
     y += 40;
   }
   svg << "<text x='130' y='180'>0 s</text><text x='550' y='180'>0.3 s</text>"

@@ -10,7 +10,6 @@
 #include <cstddef>
 #include <memory>
 #include <mp/mp.hpp>
-#include <ranges>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -325,13 +324,16 @@ TEST_F(ManagerImap, AClosedPoolWaitsForNoResultsThatWereDroppedNorForAProcessTha
 
 TEST_F(ManagerImap, AnInputCannotWaitForItsOwnPool) {
   auto pool = manager.Pool(1);
-  auto input = std::views::iota(0) | std::views::transform([&](int x) {
-                 if (x == 3) {
-                   pool.close();
-                   pool.join();
-                 }
-                 return x;
-               });
+  int pulled = 0;
+  auto input = endless(
+      [&](int x) {
+        if (x == 3) {
+          pool.close();
+          pool.join();
+        }
+        return x;
+      },
+      pulled);
   auto results = pool.imap(by_name<itself>, input);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(results.next(patience), i);
   EXPECT_THROW(results.next(patience), mp::AssertionError);

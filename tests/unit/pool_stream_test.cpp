@@ -251,13 +251,16 @@ TEST_P(PoolStreamTest, AnInputThatThrowsDoesNotKeepAClosedPool) {
 
 TEST_P(PoolStreamTest, AnInputCannotWaitForItsOwnPool) {
   mp::Pool pool(1);
-  auto input = std::views::iota(0) | std::views::transform([&](int x) {
-                 if (x == 3) {
-                   pool.close();
-                   pool.join();
-                 }
-                 return x;
-               });
+  int pulled = 0;
+  auto input = endless(
+      [&](int x) {
+        if (x == 3) {
+          pool.close();
+          pool.join();
+        }
+        return x;
+      },
+      pulled);
   auto results = pool.imap(itself, input);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(results.next(patience), i);
   EXPECT_THROW(results.next(patience), mp::AssertionError);

@@ -7,7 +7,6 @@
 #include <latch>
 #include <memory>
 #include <numeric>
-#include <ranges>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "forked.hpp"
+#include "pools.hpp"
 
 using namespace std::chrono_literals;
 using mp::test::patience;
@@ -45,8 +45,8 @@ TEST(ThreadPoolTest, ImapComesInOrderAndUnorderedComesWhole) {
 TEST(ThreadPoolTest, AfterCloseImapGoesOnAndJoinReadsTheRest) {
   mp::ThreadPool pool(2);
   const auto negate = [](int x) { return -x; };
-  auto first = pool.imap({.buffersize = 2}, negate, std::views::iota(0, 300));
-  auto second = pool.imap({.buffersize = 2}, negate, std::views::iota(0, 300));
+  auto first = pool.imap({.buffersize = 2}, negate, mp::test::numbers(300));
+  auto second = pool.imap({.buffersize = 2}, negate, mp::test::numbers(300));
   pool.close();
   for (int i = 0; i < 300; ++i) EXPECT_EQ(first.next(patience), -i);
   EXPECT_EQ(first.next(patience), std::nullopt);
