@@ -79,8 +79,8 @@ class Process {
   /// Starts the child. Throws ValueError if closed, AssertionError if started
   /// before or if this process is a daemon (they have no children),
   /// PicklingError if target or arguments cannot cross, RuntimeError in a
-  /// child that missed freeze_support(), std::system_error if the system
-  /// refuses. In each of these cases no child exists.
+  /// child that missed freeze_support() or if the fork server missed it,
+  /// std::system_error if the system refuses. In each of these cases no child exists.
   void start();
 
   /// Returns when the child has ended or `timeout` has passed; running out of
@@ -93,7 +93,8 @@ class Process {
 
   /// SIGTERM, SIGKILL and SIGINT; nothing happens if it has ended. Without a
   /// handler of its own the child ends at once: no destructor runs there, and
-  /// its children are left to themselves.
+  /// its children are left to themselves. Throws AssertionError before start(),
+  /// std::system_error if this user may not signal it.
   void terminate();
   void kill();
   void interrupt();

@@ -39,7 +39,8 @@ struct SharedMemoryOptions {
 class SharedMemory {
  public:
   /// Throws ValueError for a name or size that cannot be; std::system_error
-  /// with EEXIST if a new segment's name is taken, ENOENT if there is none.
+  /// with EEXIST if a new segment's name is taken, ENOENT if there is none, and
+  /// where the system has no memory for it (ENOSPC, EFBIG, ENOMEM).
   explicit SharedMemory(const SharedMemoryOptions& options);
 
   /// The bytes; empty after close(). Spans of it must not be used after that.

@@ -30,7 +30,8 @@
 ///
 /// Handles, as locks are: copies and what a child gets as an argument are the
 /// same memory. T is copied as bytes and read by programs that map the memory
-/// elsewhere: numbers, enums, and structs and std::arrays of them.
+/// elsewhere: numbers, enums, and structs and std::arrays of them. Making one
+/// throws std::system_error where the system has no memory or descriptor for it.
 namespace mp {
 
 /// For a Value or an Array without a lock. Python: lock=False.

@@ -25,7 +25,8 @@
 /// to them. Every call may be made by any thread of any process that has a
 /// handle. Every wait goes on after signals, takes its time from the monotonic
 /// clock, counts a negative time-out as zero, and never waits for a process
-/// that has ended: a death is noticed within a fraction of a second.
+/// that has ended: a death is noticed within a fraction of a second. Making one
+/// throws std::system_error where the system has no memory or descriptor for it.
 ///
 /// OwnerDied is thrown by the acquire() that takes over from a dead process,
 /// once; the caller HOLDS the lock then. std::scoped_lock and unique_lock let
