@@ -63,15 +63,20 @@ class Stream final : public OpenInput, public std::enable_shared_from_this<Strea
         rules_(rules),
         window_(rules, engine_->size()),
         pull_(std::move(pull)) {}
-  ~Stream() override { end_input(); }
 
   /// Fills the window, first of all. Throws ValueError if the pool was closed.
   void open() {
+    const std::lock_guard guard(input_mutex_);
     if (rules_.outlives_close) {
       keeps_open_ = engine_->keep_open(this->weak_from_this());
       if (!keeps_open_) throw ValueError("Pool not running");
     }
-    refill();
+    try {
+      refill();
+    } catch (...) {
+      end_input();
+      throw;
+    }
   }
 
   /// False at the end.
