@@ -194,10 +194,6 @@ bool Condition::acquire(Timeout timeout) const {
   return std::visit([&](const auto& lock) { return lock.acquire(timeout); }, lock_);
 }
 
-bool Condition::acquire(bool block, Timeout timeout) const {
-  return acquire(block ? timeout : Duration(0));
-}
-
 void Condition::release() const {
   std::visit([](const auto& lock) { lock.release(); }, lock_);
 }

@@ -363,7 +363,7 @@ SharedBlock SharedBlock::allocate(std::size_t size) { return Heap::current().all
 std::size_t SharedBlock::size() const noexcept { return block_ ? block_->size : 0; }
 
 void SharedBlock::pickle(Encoder& out) const {
-  if (!block_) throw PicklingError("a handle that was moved from cannot be pickled");
+  if (!block_) throw PicklingError("a handle without memory cannot be pickled");
   const Arena& arena = *block_->arena;
   if (block_->maker != fork_generation()) {
     arena.lend();

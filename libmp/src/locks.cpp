@@ -88,10 +88,6 @@ bool Lock::acquire(Timeout timeout) const {
   return detail::acquire_lock(*state_, detail::Deadline(timeout));
 }
 
-bool Lock::acquire(bool block, Timeout timeout) const {
-  return acquire(block ? timeout : Duration(0));
-}
-
 void Lock::release() const {
   if (!locked() || !detail::release_lock(*state_)) {
     throw ValueError("semaphore or lock released too many times");
@@ -123,10 +119,6 @@ bool RLock::acquire(Timeout timeout) const {
     return true;
   }
   return detail::acquire_lock(*state_, detail::Deadline(timeout));
-}
-
-bool RLock::acquire(bool block, Timeout timeout) const {
-  return acquire(block ? timeout : Duration(0));
 }
 
 void RLock::release() const {

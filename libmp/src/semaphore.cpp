@@ -219,10 +219,6 @@ bool Semaphore::acquire(Timeout timeout) const {
   return detail::acquire_unit(*state_, detail::Deadline(timeout));
 }
 
-bool Semaphore::acquire(bool block, Timeout timeout) const {
-  return acquire(block ? timeout : Duration(0));
-}
-
 void Semaphore::release() const { detail::release_unit(*state_); }
 
 std::int32_t Semaphore::get_value() const noexcept {

@@ -118,7 +118,7 @@ ShareableList::ShareableList(const std::vector<ShareableItem>& items, const std:
 
 ShareableList::ShareableList(SharedMemory memory, const std::vector<ShareableItem>& items)
     : memory_(std::move(memory)) {
-  if (memory_.size() < size_for(items)) throw ValueError("the shared memory is too small");
+  if (memory_.buf().size() < size_for(items)) throw ValueError("the shared memory is too small");
   std::byte* const start = memory_.buf().data();
   auto* slots = reinterpret_cast<Slot*>(start + sizeof(Header));
   std::uint64_t offset = sizeof(Header) + items.size() * sizeof(Slot);

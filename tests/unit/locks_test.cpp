@@ -10,6 +10,8 @@
 #include <mutex>
 #include <sstream>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace mp {
@@ -207,6 +209,26 @@ TEST(LockTest, CopiesAreTheSameLock) {
   EXPECT_TRUE(lock.locked());
   EXPECT_EQ(lock, copy);
   EXPECT_NE(lock, Lock());
+}
+
+TEST(LockTest, WhatWasMovedFromIsTheSameStill) {
+  Lock lock;
+  const Lock other = std::move(lock);
+  other.acquire();
+  EXPECT_TRUE(lock.locked());  // NOLINT: that is the test.
+  Event event;
+  Semaphore units(0);
+  Condition condition{Lock()};
+  Barrier barrier(1);
+  const std::tuple moved(std::move(event), std::move(units), std::move(condition),
+                         std::move(barrier));
+  event.set();
+  units.release();
+  EXPECT_TRUE(std::get<0>(moved).is_set());
+  EXPECT_EQ(std::get<1>(moved).get_value(), 1);
+  EXPECT_TRUE(condition.acquire({}));
+  EXPECT_FALSE(std::get<2>(moved).acquire(false));
+  EXPECT_EQ(barrier.wait(), 0);
 }
 
 TEST(LockTest, TextNamesTheHolder) {

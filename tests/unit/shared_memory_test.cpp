@@ -162,6 +162,10 @@ TEST(SharedMemoryTest, CloseIsForAllCopiesAndMayBeRepeated) {
   copy.close();
   EXPECT_TRUE(owned.memory.buf().empty());
   EXPECT_EQ(owned.memory.size(), 64U);
+  EXPECT_THROW(ShareableList(owned.memory, {std::int64_t{1}}), ValueError);
+  SharedMemory other = owned.memory;
+  const SharedMemory moved = std::move(other);
+  EXPECT_EQ(other.name(), owned.memory.name());  // NOLINT: that is the test.
 }
 
 TEST(SharedMemoryTest, OpenOrCreateTakesWhatIsThere) {

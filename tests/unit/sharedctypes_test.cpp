@@ -299,6 +299,47 @@ TEST(ArrayTest, OfCharsIsATextAndItsBytes) {
   EXPECT_EQ(text.value(), "hi");
 }
 
+TEST(ValueTest, ALargeValueIsUpdatedUnderALockThatIsTakenOnce) {
+  const auto move = [](Point p) {
+    p.x += 1;
+    return p;
+  };
+  const Value<Point> plain(Point{1, 2, 3}, Lock());
+  EXPECT_EQ(plain.update(move).x, 1);
+  const Value<Point> recursive(Point{1, 2, 3});
+  recursive.update(move);
+  const Value<Point> none(Point{1, 2, 3}, no_lock);
+  none.update(move);
+  for (const auto& value : {plain, recursive, none}) EXPECT_EQ(value.value.get().x, 2);
+  EXPECT_FALSE(plain.get_lock().locked());
+}
+
+TEST(ValueTest, EmptyIsForEverAndFalseOnlyLooks) {
+  const Value<int> value(0, Lock());
+  EXPECT_TRUE(value.acquire({}));
+  EXPECT_FALSE(value.acquire(false));
+  std::jthread holder([&] { value.release(); });
+  EXPECT_TRUE(value.get_lock().acquire({}));
+  value.release();
+}
+
+TEST(ArrayTest, AnArrayOfARawArrayIsACopyAndWithALockTheSame) {
+  const RawArray<int> raw{1, 2, 3};
+  const Array<int> copied(raw);
+  const Array<int> same(raw, Lock());
+  copied[0] = 7;
+  same[1] = 8;
+  EXPECT_EQ(raw.to_vector(), (std::vector{1, 8, 3}));
+}
+
+TEST(ArrayTest, WhatWasMovedFromIsTheSameStill) {
+  RawArray<int> raw{1, 2, 3};
+  const RawArray<int> moved = std::move(raw);
+  raw[0] = 9;  // NOLINT: that is the test.
+  EXPECT_EQ(moved.at(0), 9);
+  EXPECT_THROW(RawArray<int>(PTRDIFF_MAX), ValueError);
+}
+
 TEST(ArrayTest, AnArrayLargerThanItsMemoryIsRefused) {
   Encoder out;
   out.keep_until_receiver_ends();

@@ -130,8 +130,9 @@ class Queue {
   /// PicklingError if the item cannot be pickled or holds descriptors.
   void put(const T& item, Timeout timeout = {});
   /// Python's put(obj, block, timeout): not blocking means a time-out of zero.
-  void put(const T& item, bool block, Timeout timeout = {}) {
-    put(item, block ? timeout : Duration::zero());
+  template <std::same_as<bool> Block>
+  void put(const T& item, Block block, Timeout timeout = {}) {
+    put(item, block ? timeout : Timeout(Duration::zero()));
   }
   void put_nowait(const T& item) { put(item, Duration::zero()); }
 
@@ -139,7 +140,10 @@ class Queue {
   /// throws, a type's own unpickle() say, is thrown here, and the item is gone.
   T get(Timeout timeout = {});
   /// Python's get(block, timeout).
-  T get(bool block, Timeout timeout = {}) { return get(block ? timeout : Duration::zero()); }
+  template <std::same_as<bool> Block>
+  T get(Block block, Timeout timeout = {}) {
+    return get(block ? timeout : Timeout(Duration::zero()));
+  }
   T get_nowait() { return get(Duration::zero()); }
 
   /// Exact, at the moment of looking: items put and not taken.

@@ -24,7 +24,7 @@ struct SharedMemoryOptions {
   std::string name = {};        ///< Without a slash. Empty, with create: one that is free.
   bool create = false;          ///< A new segment; else one that is there.
   std::ptrdiff_t size = 0;      ///< Of a new one, in bytes.
-  bool open_or_create = false;  ///< The one that is there, else a new one.
+  bool open_or_create = false;  ///< The one that is there, of whatever size, else a new one.
   bool track = true;            ///< What this process makes goes with it at the latest.
 };
 
@@ -38,10 +38,18 @@ struct SharedMemoryOptions {
 /// A new segment appears under its name zeroed and in full size, at once.
 class SharedMemory {
  public:
-  /// Throws ValueError for a name or size that cannot be; std::system_error
-  /// with EEXIST if a new segment's name is taken, ENOENT if there is none, and
-  /// where the system has no memory for it (ENOSPC, EFBIG, ENOMEM).
+  /// Throws ValueError for a size that cannot be, for no name where one is needed
+  /// and for a NUL in it; std::system_error with EINVAL for a name with a slash in
+  /// it or of more than 250 characters, EEXIST if a new segment's name is taken,
+  /// ENOENT if there is none, EFBIG beyond the limit on files, or what else the
+  /// system says; RuntimeError beyond 4096 tracked segments of this process.
+  /// Memory is taken when it is touched: where /dev/shm is full by then, the system
+  /// sends SIGBUS, as to Python.
   explicit SharedMemory(const SharedMemoryOptions& options);
+  // Moved from, it stays a handle to the same mapping.
+  SharedMemory(const SharedMemory&) = default;
+  SharedMemory& operator=(const SharedMemory&) = default;
+  ~SharedMemory() = default;
 
   /// The bytes; empty after close(). Spans of it must not be used after that.
   [[nodiscard]] std::span<std::byte> buf() const noexcept;
@@ -79,9 +87,9 @@ class ShareableList {
   /// A new list. Throws as SharedMemory does.
   explicit ShareableList(const std::vector<ShareableItem>& items, const std::string& name = {});
   /// A new list in memory that is there: size_for(items) bytes of it. Throws
-  /// ValueError if it is too small.
+  /// ValueError if it is too small or closed.
   ShareableList(SharedMemory memory, const std::vector<ShareableItem>& items);
-  /// Bytes that a new list takes.
+  /// Bytes that a new list takes. Throws ValueError for an item of 4 GiB or more.
   static std::size_t size_for(const std::vector<ShareableItem>& items);
   /// The list of that name. Throws ValueError for memory that is none.
   static ShareableList attach(const std::string& name);

@@ -31,7 +31,13 @@
 /// Handles, as locks are: copies and what a child gets as an argument are the
 /// same memory. T is copied as bytes and read by programs that map the memory
 /// elsewhere: numbers, enums, and structs and std::arrays of them. Making one
-/// throws std::system_error where the system has no memory or descriptor for it.
+/// throws std::system_error where the system has no memory or descriptor for it;
+/// but memory is taken when it is touched, and where there is none left by then,
+/// the system ends the program.
+///
+/// Whatever takes an object's lock for the length of a call throws OwnerDied where
+/// the lock's holder has ended; then nothing was done, and, other than after
+/// acquire(), the lock is free again.
 namespace mp {
 
 /// For a Value or an Array without a lock. Python: lock=False.
@@ -43,7 +49,8 @@ inline constexpr NoLock no_lock{};
 /// `v.value` reads and writes it: where T is a number or as small as one, each
 /// read and each write is whole (a relaxed load, a relaxed store), and
 /// `v.value += 1` is one of each, so that updates by several at once get lost
-/// as they do in Python. Larger Ts may be seen half written.
+/// as they do in Python. Larger Ts may be seen half written. `auto x = v.value`
+/// is no copy, it stands for the value, too: `int x = v.value` is one.
 template <class T>
 class RawValue {
  public:
@@ -93,9 +100,12 @@ class RawValue {
 
 /// A T with a lock: an RLock of its own, a lock that is given, or none.
 ///
-/// `v.value += 1` takes no lock between its read and its write. Right under
-/// concurrency: `v.fetch_add(1)`, `v.update(f)`, or the lock held around it,
-/// `std::scoped_lock guard(v.get_lock()); v.value += 1;`.
+/// `v.value = 1` of a number takes no lock, and waits for none that another holds;
+/// `v.value += 1` takes none between its read and its write. Right under
+/// concurrency: `v.fetch_add(1)`, `v.update(f)`, or the lock held around it:
+///
+///     std::scoped_lock guard(v.get_lock());
+///     v.value += 1;
 template <class T>
 class Value : public detail::LockableByItsLock<Value<T>> {
  public:
@@ -125,13 +135,12 @@ class Value : public detail::LockableByItsLock<Value<T>> {
   /// `p->x = 1` under the lock, held to the end of the expression.
   auto operator->() const { return detail::LockedPointer<T>(raw_.operator->(), lock_); }
 
-  /// `value = function(value)` under the lock. Returns what it was. OwnerDied
-  /// here means that nothing was done, and that the lock is free again.
+  /// `value = function(value)` under the lock. Returns what it was.
   template <class Function>
   T update(Function function) const {
     const detail::ValueLockGuard guard(lock_);
-    const T seen = value.get();
-    value.set(function(seen));
+    const T seen = raw_.value.get();
+    raw_.value.set(function(seen));
     return seen;
   }
   T fetch_add(T more) const {
@@ -263,7 +272,7 @@ class Array : public detail::LockableByItsLock<Array<T>> {
   template <std::ranges::input_range Range>
   requires(!std::same_as<std::remove_cvref_t<Range>, Array> &&
            std::convertible_to<std::ranges::range_value_t<Range>, T>) explicit Array(Range&& from)
-      : Array(RawArray<T>(std::forward<Range>(from)), RLock()) {}
+      : Array(copy_of(std::forward<Range>(from)), RLock()) {}
   template <detail::ValueLockChoice L>
   Array(std::ptrdiff_t length, const L& lock) : Array(RawArray<T>(length), lock) {}
   template <detail::ValueLockChoice L>
@@ -346,6 +355,15 @@ class Array : public detail::LockableByItsLock<Array<T>> {
   }
 
  private:
+  template <class Range>
+  static RawArray<T> copy_of(Range&& from) {
+    if constexpr (std::same_as<std::remove_cvref_t<Range>, RawArray<T>>) {
+      return RawArray<T>(from.to_vector());
+    } else {
+      return RawArray<T>(std::forward<Range>(from));
+    }
+  }
+
   RawArray<T> raw_;
   detail::ValueLock lock_;
 };

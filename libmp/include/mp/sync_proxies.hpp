@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -34,8 +35,9 @@ class QueueProxy : public BaseProxy {
     call.finish();
   }
   /// Python's put(obj, block, timeout): not blocking means a time-out of zero.
-  void put(const T& item, bool block, Timeout timeout = {}) const {
-    put(item, block ? timeout : Duration::zero());
+  template <std::same_as<bool> Block>
+  void put(const T& item, Block block, Timeout timeout = {}) const {
+    put(item, block ? timeout : Timeout(Duration::zero()));
   }
   void put_nowait(const T& item) const { put(item, Duration::zero()); }
   /// All of them in one message and one step, or none: Full.
@@ -53,7 +55,10 @@ class QueueProxy : public BaseProxy {
     return detail::take_element<T>(call.result(), server());
   }
   /// Python's get(block, timeout).
-  T get(bool block, Timeout timeout = {}) const { return get(block ? timeout : Duration::zero()); }
+  template <std::same_as<bool> Block>
+  T get(Block block, Timeout timeout = {}) const {
+    return get(block ? timeout : Timeout(Duration::zero()));
+  }
   T get_nowait() const { return get(Duration::zero()); }
   /// What there is and fits into one message, `count` at most.
   std::vector<T> get_many(std::size_t count) const {
@@ -98,7 +103,8 @@ class AcquirerProxy : public BaseProxy {
   /// holding it, if its last holder ended without releasing it.
   bool acquire(Timeout timeout = {}) const;
   /// Python's acquire(block, timeout): not blocking means a time-out of zero.
-  bool acquire(bool block, Timeout timeout = {}) const {
+  template <std::same_as<bool> Block>
+  bool acquire(Block block, Timeout timeout = {}) const {
     return acquire(block ? timeout : Timeout(Duration::zero()));
   }
   /// Throws RuntimeError for a lock that is not held (an RLock: by the

@@ -23,9 +23,11 @@
 /// All of these are handles: copies, and what a child gets as an argument
 /// under any start method, are the same lock. Const or not makes no difference
 /// to them. Every call may be made by any thread of any process that has a
-/// handle. Every wait goes on after signals, takes its time from the monotonic
-/// clock, counts a negative time-out as zero, and never waits for a process
-/// that has ended: a death is noticed within a fraction of a second. Making one
+/// handle, one that was moved from included. Every wait goes on after signals,
+/// takes its time from the monotonic clock and counts a negative time-out as zero.
+/// No acquire() waits for a holder whose process has ended: a death is noticed
+/// within a fraction of a second (of a thread that ends, or a program that is
+/// replaced by exec, nothing is noticed). Making one
 /// throws std::system_error where the system has no memory or descriptor for it.
 ///
 /// OwnerDied is thrown by the acquire() that takes over from a dead process,
@@ -33,7 +35,8 @@
 /// the exception through and release nothing: whoever catches it goes on with
 /// `std::unique_lock guard(lock, std::adopt_lock)`. After std::scoped_lock(a, b)
 /// it cannot be known which of them is held: where a death matters, take them
-/// one after the other.
+/// one after the other. A guard's destructor cannot say that a release() failed:
+/// a lock that was released under it ends the program.
 namespace mp {
 
 namespace detail {
@@ -53,7 +56,10 @@ class Lock {
   /// Throws OwnerDied, holding the lock, if its holder ended without releasing it.
   bool acquire(Timeout timeout = {}) const;
   /// Python's acquire(block, timeout): not blocking means a time-out of zero.
-  bool acquire(bool block, Timeout timeout = {}) const;
+  template <std::same_as<bool> Block>
+  bool acquire(Block block, Timeout timeout = {}) const {
+    return acquire(block ? timeout : Timeout(Duration::zero()));
+  }
   /// Throws ValueError if nobody holds it.
   void release() const;
   /// Whether anybody holds it, a dead process included.
@@ -89,7 +95,10 @@ class RLock {
   /// As Lock's; at once for the thread that holds it. After OwnerDied it is
   /// held once, however often the dead process had acquired it.
   bool acquire(Timeout timeout = {}) const;
-  bool acquire(bool block, Timeout timeout = {}) const;
+  template <std::same_as<bool> Block>
+  bool acquire(Block block, Timeout timeout = {}) const {
+    return acquire(block ? timeout : Timeout(Duration::zero()));
+  }
   /// Throws AssertionError for all but the thread that holds it.
   void release() const;
   [[nodiscard]] bool locked() const noexcept;
@@ -128,7 +137,10 @@ class Semaphore {
   explicit Semaphore(std::int32_t value = 1);
 
   bool acquire(Timeout timeout = {}) const;
-  bool acquire(bool block, Timeout timeout = {}) const;
+  template <std::same_as<bool> Block>
+  bool acquire(Block block, Timeout timeout = {}) const {
+    return acquire(block ? timeout : Timeout(Duration::zero()));
+  }
   /// Throws ValueError at the largest value there is, 2147483647.
   void release() const;
   /// Units that are free at this moment.
@@ -156,8 +168,8 @@ class Semaphore {
 };
 
 /// A semaphore that never holds more than it began with: release() beyond
-/// that throws ValueError, checked in the same step. It is no signal, so a
-/// dead process's units are always handed on. Python: BoundedSemaphore.
+/// that throws ValueError, checked in the same step. It is no signal, so the
+/// units of dead processes, up to 64 at a time, are handed on. Python: BoundedSemaphore.
 class BoundedSemaphore : public Semaphore {
  public:
   explicit BoundedSemaphore(std::int32_t value = 1) : Semaphore(value, true) {}
@@ -184,7 +196,10 @@ class Condition {
 
   /// The lock's own.
   bool acquire(Timeout timeout = {}) const;
-  bool acquire(bool block, Timeout timeout = {}) const;
+  template <std::same_as<bool> Block>
+  bool acquire(Block block, Timeout timeout = {}) const {
+    return acquire(block ? timeout : Timeout(Duration::zero()));
+  }
   void release() const;
   void lock() const { acquire(); }
   [[nodiscard]] bool try_lock() const { return acquire(Duration(0)); }
@@ -194,11 +209,12 @@ class Condition {
   /// Releases the lock, however often it is acquired, sleeps until notified
   /// (true) or `timeout` has passed (false), and acquires it again as often.
   /// Throws AssertionError without the lock; RuntimeError when too many sleep;
-  /// OwnerDied, holding the lock, as acquire() does.
+  /// OwnerDied, holding the lock, as acquire() does: that counts as woken, so look
+  /// at what was waited for.
   bool wait(Timeout timeout = {}) const;
 
   /// Waits until `predicate()`, called with the lock held, is true; returns
-  /// what it said last.
+  /// what it said last. Throws as wait() does.
   template <std::invocable Predicate>
   auto wait_for(Predicate predicate, Timeout timeout = {}) const {
     const detail::Deadline deadline(timeout);
@@ -269,8 +285,9 @@ class Event {
 /// Breaks for all who wait, and stays broken until reset(), by abort(), by a
 /// time-out, by an exception of `action`, and by a death: when a process ends
 /// while it waits, or one that took part in the last pass ends otherwise than
-/// in order (a crash, a signal, an exit code that is not 0) before it comes
-/// again. A process that ends before it ever came is unknown: give a time-out.
+/// in order (a crash, a signal, an exit code that is not 0; a main program that
+/// leaves by std::exit() beside its handle) before it comes again. A process that ends before it
+/// ever came is unknown: give a time-out.
 class Barrier {
  public:
   /// Throws ValueError for less than one party. `timeout` is wait()'s default.
@@ -289,6 +306,11 @@ class Barrier {
   void reset() const;
   /// Breaks it.
   void abort() const;
+
+  // Moved from, it stays a handle to the same barrier.
+  Barrier(const Barrier&) = default;
+  Barrier& operator=(const Barrier&) = default;
+  ~Barrier() = default;
 
   [[nodiscard]] int parties() const noexcept;
   /// How many wait now.

@@ -11,7 +11,8 @@
 /// Many small shared objects in few mappings. Python: multiprocessing.heap.
 namespace mp::detail {
 
-/// A handle to a block of shared memory: copies share the block.
+/// A handle to a block of shared memory: copies share the block, and so does what
+/// was moved from, so that no lock or array is ever without its memory.
 ///
 /// A block is zeroed, starts at a multiple of 64 bytes and has no name. It
 /// lies in an arena, a memfd of 64 KiB to 4 MiB that it shares with others;
@@ -32,13 +33,6 @@ class SharedBlock {
   SharedBlock() = default;
   SharedBlock(const SharedBlock&) = default;
   SharedBlock& operator=(const SharedBlock&) = default;
-  SharedBlock(SharedBlock&& other) noexcept
-      : block_(std::move(other.block_)), data_(std::exchange(other.data_, nullptr)) {}
-  SharedBlock& operator=(SharedBlock&& other) noexcept {
-    block_ = std::move(other.block_);
-    data_ = std::exchange(other.data_, nullptr);
-    return *this;
-  }
   ~SharedBlock() = default;
 
   /// A new block. Throws std::system_error when the system has no memory or no descriptor left.

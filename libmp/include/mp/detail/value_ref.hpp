@@ -6,7 +6,6 @@
 #include <concepts>
 #include <cstddef>
 #include <functional>
-#include <new>
 #include <ostream>
 #include <string>
 #include <type_traits>
@@ -51,7 +50,7 @@ void require_shareable() {
 template <class T>
 SharedBlock new_shared(const T* from, std::size_t count) {
   require_shareable<T>();
-  if (count > std::size_t{PTRDIFF_MAX} / sizeof(T)) throw std::bad_array_new_length();
+  if (count > std::size_t{PTRDIFF_MAX} / sizeof(T)) throw ValueError("no memory is that large");
   auto block = SharedBlock::allocate(count * sizeof(T));
   if (from != nullptr) std::uninitialized_copy_n(from, count, block.template as<T>());
   return block;
@@ -73,8 +72,9 @@ class ValueLock {
   ValueLock(const NoLock&) {}                        // NOLINT
 
   bool acquire(Timeout timeout = {}) const;
-  bool acquire(bool block, Timeout timeout = {}) const {
-    return acquire(block ? timeout : Duration(0));
+  template <std::same_as<bool> Block>
+  bool acquire(Block block, Timeout timeout = {}) const {
+    return acquire(block ? timeout : Timeout(Duration::zero()));
   }
   void release() const;
   [[nodiscard]] bool locked() const;
@@ -107,7 +107,8 @@ class LockableByItsLock {
  public:
   bool acquire(Timeout timeout = {}) const { return its_lock().acquire(timeout); }
   /// Python's acquire(block, timeout): not blocking means a time-out of zero.
-  bool acquire(bool block, Timeout timeout = {}) const {
+  template <std::same_as<bool> Block>
+  bool acquire(Block block, Timeout timeout = {}) const {
     return its_lock().acquire(block, timeout);
   }
   void release() const { its_lock().release(); }
