@@ -184,6 +184,17 @@ bool run_next(int least_priority) {
   return true;
 }
 
+// Not all may be signalled by a program that has changed its user.
+bool is_signalled(Process& child, void (Process::*send)()) {
+  try {
+    (child.*send)();
+    return true;
+  } catch (const std::system_error& refused) {
+    log(logging::warning, "{} cannot be ended: {}", child.name(), refused.what());
+    return false;
+  }
+}
+
 void end_children() {
   auto children = living_children();
   std::vector<Process> handles;
@@ -191,7 +202,7 @@ void end_children() {
   for (auto& child : handles) {
     if (!child.daemon()) continue;
     log(logging::info, "calling terminate() for daemon {}", child.name());
-    child.terminate();
+    is_signalled(child, &Process::terminate);
   }
   if (handles.empty()) return end_forkserver();
   // Daemons first: those that do not end must not wait for other children until they are killed.
@@ -201,7 +212,7 @@ void end_children() {
     log(logging::info, "calling join() for process {}", child.name());
     if (child.daemon()) {
       child.join(grace.remaining());
-      if (child.is_alive()) child.kill();
+      if (child.is_alive() && !is_signalled(child, &Process::kill)) continue;
     }
     child.join();
   }

@@ -89,14 +89,6 @@ std::string_view to_string(StartMethod method) noexcept {
   return names[static_cast<std::size_t>(method)];
 }
 
-StartMethod start_method_of(std::string_view name) {
-  for (const StartMethod method :
-       {StartMethod::fork, StartMethod::spawn, StartMethod::forkserver}) {
-    if (to_string(method) == name) return method;
-  }
-  throw ValueError("cannot find context for '" + std::string(name) + "'");
-}
-
 void freeze_support() {
   const std::string role = std::exchange(detail::role(), {});
   if (role.empty()) return;
@@ -121,6 +113,18 @@ void set_start_method(std::optional<StartMethod> method, bool force) {
     throw RuntimeError("context has already been set");
   }
 }
+
+namespace {
+
+StartMethod start_method_of(std::string_view name) {
+  for (const StartMethod method :
+       {StartMethod::fork, StartMethod::spawn, StartMethod::forkserver}) {
+    if (to_string(method) == name) return method;
+  }
+  throw ValueError("cannot find context for '" + std::string(name) + "'");
+}
+
+}  // namespace
 
 void set_start_method(std::string_view name, bool force) {
   set_start_method(start_method_of(name), force);

@@ -69,10 +69,15 @@ bool has_foreign_sinks(const Package& package) {
   return package.logger->sinks().size() > ours;
 }
 
-logging::Level level_named(std::string_view text) {
+// As the environment has it, in letters of any case; a name that is none is `notset`.
+logging::Level level_named(std::string text) {
+  const auto lower = [](std::string& all) {
+    for (char& letter : all) letter = static_cast<char>(letter | 0x20);
+  };
+  lower(text);
   for (int level = logging::subdebug; level < logging::notset; ++level) {
     std::string name(logging::to_string(static_cast<logging::Level>(level)));
-    for (char& letter : name) letter = static_cast<char>(letter | 0x20);
+    lower(name);
     if (name == text) return static_cast<logging::Level>(level);
   }
   return logging::notset;

@@ -66,9 +66,14 @@ void start_server() {
 void bury_server() {
   const pid_t pid = running->pid;
   if (running->pidfd) {
-    ::syscall(SYS_pidfd_send_signal, running->pidfd.get(), SIGKILL, nullptr, 0);
+    const bool refused =
+        ::syscall(SYS_pidfd_send_signal, running->pidfd.get(), SIGKILL, nullptr, 0) < 0 &&
+        errno == EPERM;
+    // A program that has changed its user tells it by the end-of-file, and does not wait.
+    if (refused) ::shutdown(running->socket.get(), SHUT_RDWR);
     siginfo_t info{};
-    while (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(running->pidfd.get()), &info,
+    while (!refused &&
+           ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(running->pidfd.get()), &info,
                     WEXITED) < 0 &&
            errno == EINTR) {
     }
@@ -208,11 +213,13 @@ void serve_forks(UniqueFd control) {
   ::sigprocmask(SIG_BLOCK, &interrupts, &mask);
   auto preload = receive_frame(control.get());
   if (!preload) ::_exit(0);
-  try {
-    for (auto* function : loads<std::vector<void (*)()>>(preload->bytes)) function();
-  } catch (...) {
-    write_all(STDERR_FILENO,
-              "mp fork server, in a preload function:\n" + describe_current_exception());
+  for (auto* function : loads<std::vector<void (*)()>>(preload->bytes)) {
+    try {
+      function();
+    } catch (...) {
+      write_all(STDERR_FILENO,
+                "mp fork server, in a preload function:\n" + describe_current_exception());
+    }
   }
   // What each child would else make for itself, on pages copied for it.
   get_logger();

@@ -58,7 +58,7 @@ const ProcessClass* find_process_class(const std::type_info& type) {
 namespace {
 
 Newborn popen(Process& process, ProcessState& state) {
-  switch (state.start_method.value_or(get_start_method())) {
+  switch (chosen_method(state.start_method)) {
     case StartMethod::spawn:
       return popen_spawn(process, state);
     case StartMethod::forkserver:
@@ -114,6 +114,17 @@ void Process::start() {
   }
 }
 
+namespace {
+
+// It may be another thread that closes a child which has ended while start() returns.
+void drop_task(ProcessState& state) {
+  std::unique_ptr<detail::Task> task;
+  const std::lock_guard guard(state.mutex);
+  task.swap(state.task);
+}
+
+}  // namespace
+
 void Process::start_child() {
   ProcessState& state = this->state();
   const auto self = detail::current_state();
@@ -131,7 +142,7 @@ void Process::start_child() {
   state.class_name = repr_class();
   detail::adopt(state_, detail::popen(*this, state));
   // Last: what the task lets go of may ask which children there are.
-  state.task.reset();
+  drop_task(state);
 }
 
 void Process::join(Timeout timeout) {
@@ -202,10 +213,10 @@ void Process::close() {
           "terminate().");
     }
   }
+  drop_task(state);
   const std::lock_guard guard(state.mutex);
   state.closed = true;
   state.pidfd.reset();
-  state.task.reset();
 }
 
 std::optional<int> Process::exitcode() const {

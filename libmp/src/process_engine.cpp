@@ -74,7 +74,7 @@ void ProcessEngine::end_unserved() {
 
 std::unique_ptr<WorkerLane> ProcessEngine::start_worker() {
   LaneMemory memory = LaneMemory::create();
-  const StartMethod method = options_.start_method.value_or(get_start_method());
+  const StartMethod method = chosen_method(options_.start_method);
   Process process({.daemon = true, .start_method = method});
   // Python's: the class with "PoolWorker" for "Process", and the count.
   static constexpr const char* prefixes[] = {"Fork", "Spawn", "ForkServer"};
@@ -98,7 +98,7 @@ void ProcessEngine::prepare() {
 // Under fork all at once, before this process has a thread of libmp's; else
 // one, while none is idle. The first in the caller's thread, as it may fail.
 void ProcessEngine::start_on_demand() {
-  const bool all = options_.start_method.value_or(get_start_method()) == StartMethod::fork;
+  const bool all = chosen_method(options_.start_method) == StartMethod::fork;
   bool first = false;
   {
     const std::lock_guard guard(mutex_);

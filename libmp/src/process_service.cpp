@@ -14,6 +14,7 @@
 #include "mp/logging.hpp"
 #include "mp/remote_error.hpp"
 #include "process_engine.hpp"
+#include "process_state.hpp"
 #include "service_thread.hpp"
 #include "worker_death.hpp"
 
@@ -244,7 +245,7 @@ void ProcessEngine::replace_workers() {
 // A pool keeps its size; an executor has as many as it has work for.
 std::size_t ProcessEngine::wanted_workers() const {
   if (!options_.on_demand) return options_.workers;
-  if (options_.start_method.value_or(get_start_method()) == StartMethod::fork) {
+  if (chosen_method(options_.start_method) == StartMethod::fork) {
     return options_.workers;
   }
   return std::min(options_.workers, lanes_.size() + pending_.size());

@@ -21,6 +21,11 @@
 
 namespace mp::detail {
 
+/// That which was asked for, else the default, which is fixed by that.
+inline StartMethod chosen_method(const std::optional<StartMethod>& asked) {
+  return asked ? *asked : get_start_method();
+}
+
 /// Invariants:
 /// 1. kind, class_name, identity, start_method, creator and task are set before
 ///    another thread may ask: by the constructor and by start(), which only one

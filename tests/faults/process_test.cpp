@@ -269,6 +269,26 @@ TEST_P(ProcessFaults, ADaemonThatIgnoresSigtermIsKilledAfterAGrace) {
   EXPECT_TRUE(alive.ended(0s));
 }
 
+TEST_P(ProcessFaults, ADaemonThatMayNotBeSignalledDoesNotSpoilItsParentsEnd) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  mp::detail::end_forkserver();
+  Channel alive;
+  Channel ready;
+  mp::Process program(
+      [](const Channel& held, const Channel& out) {
+        mp::Process roots({.daemon = true}, live, held, out, Doing::waiting);
+        roots.start();
+        out.hear();
+        if (::setuid(65534) != 0) mp::exit(3);
+      },
+      alive, ready);
+  program.start();
+  alive.stop_writing();
+  program.join(20s);
+  EXPECT_EQ(program.exitcode(), 0);
+  EXPECT_TRUE(alive.ended(20s));
+}
+
 TEST_P(ProcessFaults, ADaemonThatIgnoresSigtermDoesNotWaitForOtherChildren) {
   mp::detail::end_forkserver();
   Channel report;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <latch>
@@ -148,6 +149,37 @@ TEST_P(ProcessTest, ReprOfAChildAndItsParentAsTheChildSeesThem) {
   EXPECT_EQ(report.hear(), "<_ParentProcess name='MainProcess' parent=None unknown>");
   p.join();
 }
+
+TEST_P(ProcessTest, AMethodOfItsOwnDoesNotFixTheDefault) {
+  mp::set_start_method(std::nullopt, true);
+  mp::Process own({.start_method = GetParam()}, nothing);
+  own.start();
+  own.join();
+  EXPECT_EQ(mp::get_fixed_start_method(), std::nullopt);
+  mp::Process other(nothing);
+  other.start();
+  other.join();
+  EXPECT_EQ(mp::get_fixed_start_method(), mp::StartMethod::fork);
+  mp::set_start_method(GetParam(), true);
+}
+
+TEST_P(ProcessTest, HandlesToOneProcessAreEqual) {
+  Channel gate;
+  mp::Process p([](const Channel& in) { in.hear(60s); }, gate);
+  const mp::Process other(nothing);
+  EXPECT_NE(p, other);
+  p.start();
+  const auto children = mp::active_children();
+  EXPECT_EQ(std::count(children.begin(), children.end(), p), 1);
+  EXPECT_EQ(mp::current_process(), mp::current_process());
+  gate.say("end");
+  p.join();
+}
+
+class OwnClass : public mp::Process {};
+static_assert(std::is_move_constructible_v<OwnClass>);
+static_assert(!std::is_constructible_v<mp::Process, OwnClass>);
+static_assert(!std::is_assignable_v<mp::Process&, OwnClass>);
 
 TEST_P(ProcessTest, StartTwiceIsAnError) {
   mp::Process p(nothing);

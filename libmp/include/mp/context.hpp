@@ -30,14 +30,16 @@ std::ostream& operator<<(std::ostream& out, StartMethod method);
 
 /// Must come first in main() of a program that uses spawn or forkserver:
 /// a child of these executes main(), and does not get past this line. In any
-/// other process it does nothing. (A child that gets to Process::start()
+/// other process it does nothing, but for ValueError where the environment variable
+/// MP_CHILD is not libmp's. (A child that gets to Process::start()
 /// without it ends by a RuntimeError.)
 void freeze_support();
 
 /// Sets the default for this process and the children to come, once. Throws
-/// RuntimeError if it is fixed already (unless `force`), ValueError for an
-/// unknown name. Without a method, as Python's None: fork; with `force` it is
-/// as if it had never been set.
+/// RuntimeError if it is fixed already (unless `force`), as it is in every child,
+/// and by start() of anything that was given no method; ValueError `cannot find
+/// context for 'x'` for an unknown name. Without a method, as Python's None: fork; with `force` it
+/// is as if it had never been set.
 void set_start_method(std::optional<StartMethod> method, bool force = false);
 void set_start_method(std::string_view name, bool force = false);
 
@@ -47,8 +49,6 @@ StartMethod get_start_method();
 std::optional<StartMethod> get_fixed_start_method() noexcept;
 /// The default first.
 std::vector<StartMethod> get_all_start_methods();
-/// Throws ValueError `cannot find context for 'x'`.
-StartMethod start_method_of(std::string_view name);
 
 /// The program that children under spawn and forkserver execute; empty means
 /// this one. It must be the same build, else the child refuses its order. Not
@@ -56,7 +56,8 @@ StartMethod start_method_of(std::string_view name);
 void set_executable(const std::filesystem::path& path);
 
 /// Functions that the fork server calls once before it serves, so that every
-/// child finds their work done. For servers that start after this call.
+/// child finds their work done. For servers that start after this call. What one of
+/// them throws is written to stderr, and the next is called.
 void set_forkserver_preload(std::vector<void (*)()> functions);
 
 }  // namespace mp

@@ -140,7 +140,9 @@ class AttributeError : public LogicError {
 
 /// Ends the calling process when it leaves a process's target. Python:
 /// SystemExit. Thrown by mp::exit(); not a std::exception, so that a
-/// `catch (const std::exception&)` on the way does not stop it.
+/// `catch (const std::exception&)` on the way does not stop it. Only a child's
+/// target catches it: thrown in main() or in a thread of one's own, it ends the
+/// program as any exception that nobody catches.
 class SystemExit {
  public:
   explicit SystemExit(int code) : code_(code) {}

@@ -20,7 +20,8 @@ class logger;
 /// `[INFO/Process-1] text`, in one write(2): lines of many processes do not mix
 /// (in a pipe, those of up to 4096 bytes, PIPE_BUF). No lock is held meanwhile
 /// that a fork could copy. The environment variable MP_LOG_LEVEL (debug, info,
-/// …) is log_to_stderr() without a change to the program.
+/// …; else notset) is log_to_stderr() without a change to the program. Where there
+/// is no sink at all, warnings and errors are bare lines on stderr.
 namespace mp {
 
 namespace logging {

@@ -24,9 +24,14 @@
 
 namespace mp {
 
+class Process;
+
 namespace detail {
 struct ProcessState;
 struct ProcessAccess;
+template <class T>
+concept IsDerivedProcess = std::is_base_of_v<Process, std::remove_cvref_t<T>> &&
+    !std::is_same_v<Process, std::remove_cvref_t<T>>;
 }  // namespace detail
 
 /// The keyword arguments of Python's `Process()`.
@@ -42,9 +47,13 @@ struct ProcessOptions {
 /// program ends, daemons are terminated and all other children joined; daemons
 /// that are there a second later are killed. A daemon also ends when its parent
 /// was killed, whichever program it executes by then.
-/// May be used from any thread; belongs to the process that made it (calls
-/// from another one throw AssertionError). After close(), and of an object that
-/// was moved from: ValueError.
+/// May be used from any thread. Belongs to the process that made it: in another
+/// one start(), join(), is_alive() and signals throw AssertionError, and exitcode()
+/// is empty. After close() all but its name and the like are a ValueError, as is
+/// every call for an object that was moved from.
+///
+/// The child ends by _exit when its target has returned: its own exit work is done,
+/// stdio is flushed, and no destructor of a global, a static or an argument runs.
 ///
 /// A class of one's own derives from it and overrides run(). Under fork that
 /// is all; for spawn and forkserver it is default-constructible, names its
@@ -71,6 +80,12 @@ class Process {
   Process& operator=(const Process&) = delete;
   Process(Process&&) noexcept = default;
   Process& operator=(Process&&) noexcept = default;
+  // A class of one's own would lose its run(): keep it by a std::unique_ptr.
+  template <class Derived>
+  requires detail::IsDerivedProcess<Derived> Process(Derived&&)
+  = delete;
+  template <class Derived>
+  requires detail::IsDerivedProcess<Derived> Process& operator=(Derived&&) = delete;
   virtual ~Process() = default;
 
   /// The body of the child. Unless overridden: calls the target.
@@ -119,8 +134,14 @@ class Process {
   void set_authkey(AuthenticationString key);
 
   /// A pidfd: readable when the child has ended, whoever else still lives.
-  /// Belongs to this object. Throws ValueError before start().
+  /// Belongs to this object. Throws ValueError before start(), and of a process
+  /// that is no child and runs no more, or is this one.
   [[nodiscard]] int sentinel() const;
+
+  /// Whether both are handles to the same process object, as those of active_children() are.
+  friend bool operator==(const Process& a, const Process& b) noexcept {
+    return a.state_ == b.state_;
+  }
 
   /// `<Process name='Process-1' pid=12 parent=11 started>`, as Python's repr.
   [[nodiscard]] std::string repr() const;
