@@ -53,7 +53,8 @@ struct ProcessOptions {
 /// every call for an object that was moved from.
 ///
 /// The child ends by _exit when its target has returned: its own exit work is done,
-/// stdio is flushed, and no destructor of a global, a static or an argument runs.
+/// stdout and stderr are flushed, and no destructor of a global, a static or an
+/// argument runs: a file of one's own is to be flushed or closed by the target.
 ///
 /// A class of one's own derives from it and overrides run(). Under fork that
 /// is all; for spawn and forkserver it is default-constructible, names its
