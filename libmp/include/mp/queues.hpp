@@ -18,6 +18,7 @@
 
 #include "mp/connection.hpp"
 #include "mp/detail/flat.hpp"
+#include "mp/detail/lockable.hpp"
 #include "mp/detail/os.hpp"
 #include "mp/detail/ring.hpp"
 #include "mp/errors.hpp"
@@ -132,7 +133,7 @@ class Queue {
   /// Python's put(obj, block, timeout): not blocking means a time-out of zero.
   template <std::same_as<bool> Block>
   void put(const T& item, Block block, Timeout timeout = {}) {
-    put(item, block ? timeout : Timeout(Duration::zero()));
+    put(item, detail::time_to_wait(block, timeout));
   }
   void put_nowait(const T& item) { put(item, Duration::zero()); }
 
@@ -142,7 +143,7 @@ class Queue {
   /// Python's get(block, timeout).
   template <std::same_as<bool> Block>
   T get(Block block, Timeout timeout = {}) {
-    return get(block ? timeout : Timeout(Duration::zero()));
+    return get(detail::time_to_wait(block, timeout));
   }
   T get_nowait() { return get(Duration::zero()); }
 

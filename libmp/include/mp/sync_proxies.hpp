@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "mp/base_proxy.hpp"
+#include "mp/detail/lockable.hpp"
 
 /// Queues, locks and signals that live in a manager's server.
 ///
@@ -37,7 +38,7 @@ class QueueProxy : public BaseProxy {
   /// Python's put(obj, block, timeout): not blocking means a time-out of zero.
   template <std::same_as<bool> Block>
   void put(const T& item, Block block, Timeout timeout = {}) const {
-    put(item, block ? timeout : Timeout(Duration::zero()));
+    put(item, detail::time_to_wait(block, timeout));
   }
   void put_nowait(const T& item) const { put(item, Duration::zero()); }
   /// All of them in one message and one step, or none: Full.
@@ -57,7 +58,7 @@ class QueueProxy : public BaseProxy {
   /// Python's get(block, timeout).
   template <std::same_as<bool> Block>
   T get(Block block, Timeout timeout = {}) const {
-    return get(block ? timeout : Timeout(Duration::zero()));
+    return get(detail::time_to_wait(block, timeout));
   }
   T get_nowait() const { return get(Duration::zero()); }
   /// What there is and fits into one message, `count` at most.
@@ -96,25 +97,16 @@ using JoinableQueueProxy = QueueProxy<T>;
 
 namespace detail {
 
-/// What all that can be acquired have. Satisfies std::scoped_lock and the like.
-class AcquirerProxy : public BaseProxy {
+/// What all that can be acquired have; further names as synchronize.hpp has them.
+class AcquirerProxy : public BaseProxy, public Lockable<AcquirerProxy> {
  public:
   /// True when it is held, false at the end of the time. Throws OwnerDied,
   /// holding it, if its last holder ended without releasing it.
   bool acquire(Timeout timeout = {}) const;
-  /// Python's acquire(block, timeout): not blocking means a time-out of zero.
-  template <std::same_as<bool> Block>
-  bool acquire(Block block, Timeout timeout = {}) const {
-    return acquire(block ? timeout : Timeout(Duration::zero()));
-  }
+  using Lockable<AcquirerProxy>::acquire;
   /// Throws RuntimeError for a lock that is not held (an RLock: by the
   /// caller), ValueError for a bounded semaphore.
   void release() const;
-
-  void lock() const { acquire(); }
-  [[nodiscard]] bool try_lock() const { return acquire(Duration::zero()); }
-  [[nodiscard]] bool try_lock_for(Duration timeout) const { return acquire(timeout); }
-  void unlock() const { release(); }
 
  protected:
   using BaseProxy::BaseProxy;

@@ -14,6 +14,7 @@
 
 #include "mp/detail/callable.hpp"
 #include "mp/detail/heap.hpp"
+#include "mp/detail/lockable.hpp"
 #include "mp/detail/os.hpp"
 #include "mp/errors.hpp"
 #include "mp/pickle.hpp"
@@ -29,6 +30,10 @@
 /// within a fraction of a second (of a thread that ends, or a program that is
 /// replaced by exec, nothing is noticed). Making one
 /// throws std::system_error where the system has no memory or descriptor for it.
+///
+/// What can be acquired has Python's acquire(block, timeout) as well, where not
+/// blocking means a time-out of zero, and lock(), try_lock(), try_lock_for() and
+/// unlock(), as std::scoped_lock and its like want them (detail/lockable.hpp).
 ///
 /// OwnerDied is thrown by the acquire() that takes over from a dead process,
 /// once; the caller HOLDS the lock then. std::scoped_lock and unique_lock let
@@ -48,27 +53,18 @@ class BarrierParty;
 }  // namespace detail
 
 /// A lock that any process or thread may release. Python: Lock.
-class Lock {
+class Lock : public detail::Lockable<Lock> {
  public:
   Lock();
 
   /// Waits until the lock is held (true) or `timeout` has passed (false).
   /// Throws OwnerDied, holding the lock, if its holder ended without releasing it.
   bool acquire(Timeout timeout = {}) const;
-  /// Python's acquire(block, timeout): not blocking means a time-out of zero.
-  template <std::same_as<bool> Block>
-  bool acquire(Block block, Timeout timeout = {}) const {
-    return acquire(block ? timeout : Timeout(Duration::zero()));
-  }
+  using detail::Lockable<Lock>::acquire;
   /// Throws ValueError if nobody holds it.
   void release() const;
   /// Whether anybody holds it, a dead process included.
   [[nodiscard]] bool locked() const noexcept;
-
-  void lock() const { acquire(); }
-  [[nodiscard]] bool try_lock() const { return acquire(Duration(0)); }
-  [[nodiscard]] bool try_lock_for(Duration timeout) const { return acquire(timeout); }
-  void unlock() const { release(); }
 
   /// `<Lock(owner=MainProcess)>`: None, this process's name (`|` and its
   /// thread's, if not the main one), SomeOtherThread or SomeOtherProcess.
@@ -76,7 +72,7 @@ class Lock {
 
   void pickle(Encoder& out) const;
   static Lock unpickle(Decoder& in);
-  friend bool operator==(const Lock&, const Lock&) noexcept = default;
+  friend bool operator==(const Lock& a, const Lock& b) noexcept { return a.block_ == b.block_; }
 
  private:
   friend class Condition;
@@ -88,32 +84,24 @@ class Lock {
 
 /// A lock that its holder, one thread of one process, may acquire again and
 /// must release as often. A child of its holder does not hold it. Python: RLock.
-class RLock {
+class RLock : public detail::Lockable<RLock> {
  public:
   RLock();
 
   /// As Lock's; at once for the thread that holds it. After OwnerDied it is
   /// held once, however often the dead process had acquired it.
   bool acquire(Timeout timeout = {}) const;
-  template <std::same_as<bool> Block>
-  bool acquire(Block block, Timeout timeout = {}) const {
-    return acquire(block ? timeout : Timeout(Duration::zero()));
-  }
+  using detail::Lockable<RLock>::acquire;
   /// Throws AssertionError for all but the thread that holds it.
   void release() const;
   [[nodiscard]] bool locked() const noexcept;
-
-  void lock() const { acquire(); }
-  [[nodiscard]] bool try_lock() const { return acquire(Duration(0)); }
-  [[nodiscard]] bool try_lock_for(Duration timeout) const { return acquire(timeout); }
-  void unlock() const { release(); }
 
   /// `<RLock(MainProcess, 3)>`: as Lock's, with how often it is held.
   [[nodiscard]] std::string repr() const;
 
   void pickle(Encoder& out) const;
   static RLock unpickle(Decoder& in);
-  friend bool operator==(const RLock&, const RLock&) noexcept = default;
+  friend bool operator==(const RLock& a, const RLock& b) noexcept { return a.block_ == b.block_; }
 
  private:
   friend class Condition;
@@ -131,32 +119,26 @@ class RLock {
 /// OwnerDied each. A semaphore once used as a signal never does that: there
 /// taking and giving are different processes' work. Kept for 64 processes
 /// that hold units at a time; units taken by further ones are not handed on.
-class Semaphore {
+class Semaphore : public detail::Lockable<Semaphore> {
  public:
   /// Throws ValueError for a negative value.
   explicit Semaphore(std::int32_t value = 1);
 
   bool acquire(Timeout timeout = {}) const;
-  template <std::same_as<bool> Block>
-  bool acquire(Block block, Timeout timeout = {}) const {
-    return acquire(block ? timeout : Timeout(Duration::zero()));
-  }
+  using detail::Lockable<Semaphore>::acquire;
   /// Throws ValueError at the largest value there is, 2147483647.
   void release() const;
   /// Units that are free at this moment.
   [[nodiscard]] std::int32_t get_value() const noexcept;
-
-  void lock() const { acquire(); }
-  [[nodiscard]] bool try_lock() const { return acquire(Duration(0)); }
-  [[nodiscard]] bool try_lock_for(Duration timeout) const { return acquire(timeout); }
-  void unlock() const { release(); }
 
   /// `<Semaphore(value=3)>`.
   [[nodiscard]] std::string repr() const;
 
   void pickle(Encoder& out) const;
   static Semaphore unpickle(Decoder& in);
-  friend bool operator==(const Semaphore&, const Semaphore&) noexcept = default;
+  friend bool operator==(const Semaphore& a, const Semaphore& b) noexcept {
+    return a.block_ == b.block_;
+  }
 
  protected:
   Semaphore(std::int32_t value, bool bounded);
@@ -189,22 +171,15 @@ class BoundedSemaphore : public Semaphore {
 /// notify() marks who is to wake and waits for nobody; a sleeper that was
 /// killed costs nobody a wake-up: the next one gets it. Nobody wakes without
 /// being notified. At most 500 threads and processes sleep at a time.
-class Condition {
+class Condition : public detail::Lockable<Condition> {
  public:
   explicit Condition(RLock lock = RLock());
   explicit Condition(Lock lock);
 
   /// The lock's own.
   bool acquire(Timeout timeout = {}) const;
-  template <std::same_as<bool> Block>
-  bool acquire(Block block, Timeout timeout = {}) const {
-    return acquire(block ? timeout : Timeout(Duration::zero()));
-  }
+  using detail::Lockable<Condition>::acquire;
   void release() const;
-  void lock() const { acquire(); }
-  [[nodiscard]] bool try_lock() const { return acquire(Duration(0)); }
-  [[nodiscard]] bool try_lock_for(Duration timeout) const { return acquire(timeout); }
-  void unlock() const { release(); }
 
   /// Releases the lock, however often it is acquired, sleeps until notified
   /// (true) or `timeout` has passed (false), and acquires it again as often.

@@ -16,6 +16,7 @@
 
 #include "mp/detail/callable.hpp"
 #include "mp/detail/heap.hpp"
+#include "mp/detail/lockable.hpp"
 #include "mp/pickle.hpp"
 #include "mp/synchronize.hpp"
 
@@ -65,23 +66,16 @@ std::pair<std::size_t, std::size_t> checked_slice(std::ptrdiff_t start, std::ptr
                                                   std::size_t size);
 
 /// The lock of a Value or an Array: an RLock, a Lock or none.
-class ValueLock {
+class ValueLock : public Lockable<ValueLock> {
  public:
   ValueLock(RLock lock) : lock_(std::move(lock)) {}  // NOLINT: a lock is a choice of lock.
   ValueLock(Lock lock) : lock_(std::move(lock)) {}   // NOLINT
   ValueLock(const NoLock&) {}                        // NOLINT
 
   bool acquire(Timeout timeout = {}) const;
-  template <std::same_as<bool> Block>
-  bool acquire(Block block, Timeout timeout = {}) const {
-    return acquire(block ? timeout : Timeout(Duration::zero()));
-  }
+  using Lockable<ValueLock>::acquire;
   void release() const;
   [[nodiscard]] bool locked() const;
-  void lock() const { acquire(); }
-  [[nodiscard]] bool try_lock() const { return acquire(Duration(0)); }
-  [[nodiscard]] bool try_lock_for(Duration timeout) const { return acquire(timeout); }
-  void unlock() const { release(); }
   [[nodiscard]] std::string repr() const;
 
   [[nodiscard]] bool exists() const noexcept { return lock_.index() != 0; }
@@ -90,7 +84,9 @@ class ValueLock {
 
   void pickle(Encoder& out) const;
   static ValueLock unpickle(Decoder& in);
-  friend bool operator==(const ValueLock&, const ValueLock&) noexcept = default;
+  friend bool operator==(const ValueLock& a, const ValueLock& b) noexcept {
+    return a.lock_ == b.lock_;
+  }
 
  private:
   std::variant<std::monostate, RLock, Lock> lock_;
@@ -103,19 +99,11 @@ concept ValueLockChoice = std::same_as<L, RLock> || std::same_as<L, Lock> ||
 /// What has a lock is itself a lockable: the lock's calls, each of which throws
 /// AttributeError if there is none.
 template <class Derived>
-class LockableByItsLock {
+class LockableByItsLock : public Lockable<Derived> {
  public:
   bool acquire(Timeout timeout = {}) const { return its_lock().acquire(timeout); }
-  /// Python's acquire(block, timeout): not blocking means a time-out of zero.
-  template <std::same_as<bool> Block>
-  bool acquire(Block block, Timeout timeout = {}) const {
-    return its_lock().acquire(block, timeout);
-  }
+  using Lockable<Derived>::acquire;
   void release() const { its_lock().release(); }
-  void lock() const { acquire(); }
-  [[nodiscard]] bool try_lock() const { return acquire(Duration(0)); }
-  [[nodiscard]] bool try_lock_for(Duration timeout) const { return acquire(timeout); }
-  void unlock() const { release(); }
 
  private:
   [[nodiscard]] const ValueLock& its_lock() const {
