@@ -94,8 +94,7 @@ class ImapObject final : public ManagedObject {
       : ManagedObject("IMapIterator", signature),
         request_(std::move(request)),
         served_(std::move(pool)) {
-    if (!engine().keep_open({})) throw ValueError("Pool not running");
-    keeps_open_ = true;
+    engine().keep_open({});
   }
   // What no worker has begun never will be.
   ~ImapObject() override {
@@ -209,7 +208,7 @@ class ImapObject final : public ManagedObject {
 
   const ImapRequest request_;
   const std::shared_ptr<ServedPool> served_;
-  bool keeps_open_ = false;
+  bool keeps_open_ = true;
   std::size_t submitted_ = 0;
   std::size_t taken_ = 0;
   std::vector<std::weak_ptr<Job>> jobs_;

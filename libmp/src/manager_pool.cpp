@@ -110,8 +110,6 @@ class PoolObject final : public ManagedObject {
     const auto signature = call.args().number<std::uint64_t>();
     request.name = call.args().text();
     request.function = Call::require_applied(request.name, AppliedTo::task).function;
-    if (const auto broken = pool().engine().broken()) std::rethrow_exception(broken);
-    if (pool().engine().phase() != Engine::Phase::running) throw ValueError("Pool not running");
     const auto stream = make_imap(signature, std::move(request), served_);
     call.give_object(stream, stream->kind());
     call.result().number<std::uint64_t>(pool().engine().size());

@@ -50,9 +50,7 @@ void BasicPool<Processes>::submit(std::shared_ptr<Job> job, bool is_done, const 
 template <bool Processes>
 StreamRules BasicPool<Processes>::imap_rules(bool ordered, const ImapOptions& options) const {
   require_valid(options);
-  if (const auto broken = own().broken()) std::rethrow_exception(broken);
-  if (own().phase() != Engine::Phase::running) throw ValueError("Pool not running");
-  return detail::imap_rules(ordered, options, engine_->size(), limit(options.timeout));
+  return detail::imap_rules(ordered, options, own().size(), limit(options.timeout));
 }
 
 template <bool Processes>

@@ -39,7 +39,7 @@ void RemoteStreamBase::open() {
     std::erase_if(open_streams().all, [](const auto& one) { return one.expired(); });
     open_streams().all.push_back(weak_from_this());
   }
-  const std::lock_guard guard(mutex_);
+  const std::lock_guard guard(input_lock_);
   refill();
 }
 
@@ -58,7 +58,15 @@ std::vector<std::shared_ptr<RemoteStreamBase>> RemoteStreamBase::all_of(const Pr
 
 void RemoteStreamBase::abandon() noexcept {
   if (creator_ != fork_generation()) return;
-  const std::lock_guard guard(mutex_);
+  if (input_lock_.is_inside()) {
+    abandoned_inside_ = true;
+    return;
+  }
+  const std::lock_guard guard(input_lock_);
+  drop();
+}
+
+void RemoteStreamBase::drop() noexcept {
   pull_ = nullptr;
   state_ = nullptr;
   ready_.clear();
@@ -67,20 +75,11 @@ void RemoteStreamBase::abandon() noexcept {
   window_.take_all();
 }
 
-void RemoteStreamBase::require_outside_input() const {
-  if (reading_ != std::this_thread::get_id()) return;
-  throw AssertionError("an input cannot wait for what is made of it");
-}
-
 void RemoteStreamBase::read_on(const Deadline& deadline) {
-  constexpr std::size_t many = 256;
-  require_outside_input();
-  for (bool more = true; more && !deadline.passed();) {
-    if (!mutex_.lock_until(deadline)) return;
-    const std::lock_guard guard(mutex_, std::adopt_lock);
-    if (pull_ && !cut_off_) send_some(many);
-    more = pull_ && !cut_off_;
-  }
+  input_lock_.read_on(deadline, [this] {
+    if (pull_ && !cut_off_) send_some(InputLock::read_on_items);
+    return pull_ && !cut_off_;
+  });
 }
 
 void RemoteStreamBase::refill() {
@@ -93,14 +92,13 @@ void RemoteStreamBase::refill() {
 
 void RemoteStreamBase::send_some(std::size_t most) {
   ItemBatch batch(std::max(most / rules_.chunk, std::size_t{1}) * rules_.chunk, rules_.chunk);
-  reading_ = std::this_thread::get_id();
   try {
-    pull_(batch);
+    input_lock_.inside([&] { pull_(batch); });
   } catch (...) {
     failed_input_ = std::current_exception();
     batch.make_last();
   }
-  reading_ = std::thread::id();
+  if (abandoned_inside_) return drop();
   if (batch.is_last()) pull_ = nullptr;
   if (batch.count() != 0) window_.submit(batch.count(), batch.bytes().size());
   exchange(&batch, Deadline(Duration::zero()));
@@ -131,9 +129,8 @@ bool RemoteStreamBase::next_raw(Raw& raw, const Deadline& deadline) {
   if (creator_ != fork_generation()) {
     throw AssertionError("results that come one by one belong to the process that asked for them");
   }
-  require_outside_input();
   for (;;) {
-    const std::lock_guard guard(mutex_);
+    const std::lock_guard guard(input_lock_);
     refill();
     if (!ready_.empty()) {
       raw = std::move(ready_.front());

@@ -142,13 +142,13 @@ std::size_t Engine::take_back(Job& job) {
   return dropped;
 }
 
-bool Engine::keep_open(std::weak_ptr<OpenInput> input) {
+void Engine::keep_open(std::weak_ptr<OpenInput> input) {
   const std::lock_guard guard(mutex_);
-  if (phase_ != Phase::running) return false;
+  if (broken_) std::rethrow_exception(broken_);
+  if (phase_ != Phase::running) throw ValueError("Pool not running");
   std::erase_if(inputs_, [](const auto& one) { return one.expired(); });
   if (!input.expired()) inputs_.push_back(std::move(input));
   ++unsettled_;
-  return true;
 }
 
 void Engine::input_ended() {

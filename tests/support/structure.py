@@ -14,7 +14,7 @@ import sys
 
 # Floor, room, the names of its files without folder and ending.
 ROOMS = [
-    (0, "os", "os timeout print spin probe owned_lock private_fd symbols precompiled"),
+    (0, "os", "os timeout lockable print spin probe owned_lock private_fd symbols precompiled"),
     (0, "errors", "errors executor_errors"),
     (1, "pickle", "pickle pickle_impl flat"),
     (1, "callable", "callable partial"),
@@ -29,7 +29,7 @@ ROOMS = [
     (4, "sharedctypes", "sharedctypes value_ref"),
     (4, "shared_memory", "shared_memory shareable_list segment_guardian"),
     (5, "workers", "progress task_progress future_state completion item_run jobs "
-                   "make_jobs stream stream_rules window input results on_worker_death lane worker worker_* workers "
+                   "make_jobs stream stream_rules window input input_lock results on_worker_death lane worker worker_* workers "
                    "workers_impl process_engine process_results process_engines process_burial "
                    "process_service interrupt thread_engine"),
     (5, "pool", "pool pool_options"),

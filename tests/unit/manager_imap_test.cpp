@@ -24,6 +24,7 @@ using namespace std::chrono_literals;
 using mp::by_name;
 using mp::test::comes_true;
 using mp::test::endless;
+using mp::test::input_that_joins;
 using mp::test::numbers;
 using mp::test::patience;
 using mp::test::squares;
@@ -325,19 +326,29 @@ TEST_F(ManagerImap, AClosedPoolWaitsForNoResultsThatWereDroppedNorForAProcessTha
 TEST_F(ManagerImap, AnInputCannotWaitForItsOwnPool) {
   auto pool = manager.Pool(1);
   int pulled = 0;
-  auto input = endless(
-      [&](int x) {
-        if (x == 3) {
-          pool.close();
-          pool.join();
-        }
-        return x;
-      },
-      pulled);
+  auto input = input_that_joins(pool, pulled);
   auto results = pool.imap(by_name<itself>, input);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(results.next(patience), i);
   EXPECT_THROW(results.next(patience), mp::AssertionError);
   EXPECT_TRUE(pool.join(patience));
+}
+
+TEST_F(ManagerImap, AnInputMayDropItsOwnResults) {
+  auto pool = manager.Pool(1);
+  int pulled = 0;
+  std::optional<mp::RemoteResults<int>> results;
+  auto input = endless(
+      [&](int x) {
+        if (x == 20) results.reset();
+        return x;
+      },
+      pulled);
+  results.emplace(pool.imap({.buffersize = 4}, by_name<itself>, input));
+  pool.close();
+  EXPECT_TRUE(pool.join(patience));
+  // What is read at a time is read to its end, and no more.
+  EXPECT_LE(pulled, 4 + static_cast<int>(mp::detail::InputLock::read_on_items));
+  EXPECT_EQ(manager.number_of_objects(), 1U);
 }
 
 // --- what is left ----------------------------------------------------------------

@@ -29,6 +29,7 @@ namespace {
 using namespace std::chrono_literals;
 using mp::test::endless;
 using mp::test::Forked;
+using mp::test::input_that_joins;
 using mp::test::numbers;
 using mp::test::patience;
 using mp::test::squares;
@@ -252,19 +253,28 @@ TEST_P(PoolStreamTest, AnInputThatThrowsDoesNotKeepAClosedPool) {
 TEST_P(PoolStreamTest, AnInputCannotWaitForItsOwnPool) {
   mp::Pool pool(1);
   int pulled = 0;
-  auto input = endless(
-      [&](int x) {
-        if (x == 3) {
-          pool.close();
-          pool.join();
-        }
-        return x;
-      },
-      pulled);
+  auto input = input_that_joins(pool, pulled);
   auto results = pool.imap(itself, input);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(results.next(patience), i);
   EXPECT_THROW(results.next(patience), mp::AssertionError);
   EXPECT_TRUE(pool.join(patience));
+}
+
+TEST_P(PoolStreamTest, AnInputMayDropItsOwnResults) {
+  mp::Pool pool(1);
+  int pulled = 0;
+  std::optional<mp::Results<int>> results;
+  auto input = endless(
+      [&](int x) {
+        if (x == 20) results.reset();
+        return x;
+      },
+      pulled);
+  results.emplace(pool.imap({.buffersize = 4}, itself, input));
+  pool.close();
+  EXPECT_TRUE(pool.join(patience));
+  // What is read at a time is read to its end, and no more.
+  EXPECT_LE(pulled, 4 + static_cast<int>(mp::detail::InputLock::read_on_items));
 }
 
 TEST_P(PoolStreamTest, AClosedPoolReplacesTheWorkersThatItStillNeeds) {

@@ -2,7 +2,6 @@
 
 // The results of an imap in a manager's pool, at the client's end.
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -12,12 +11,12 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "mp/detail/future_state.hpp"
+#include "mp/detail/input_lock.hpp"
 #include "mp/detail/os.hpp"
 #include "mp/detail/remote.hpp"
 #include "mp/detail/stream_rules.hpp"
@@ -67,7 +66,7 @@ class ItemBatch {
 /// Invariants:
 ///   1. An item is in the window from when it is sent until its result is taken
 ///      out of ready_.
-///   2. Input and results are touched under `mutex_` only.
+///   2. Input and results are touched under `input_lock_` only.
 class RemoteStreamBase : public std::enable_shared_from_this<RemoteStreamBase> {
  public:
   /// Fills the batch from the input; throws what the input throws.
@@ -97,15 +96,15 @@ class RemoteStreamBase : public std::enable_shared_from_this<RemoteStreamBase> {
   bool next_raw(Raw& raw, const Deadline& deadline);
 
  private:
-  void require_outside_input() const;
+  void drop() noexcept;
   void refill();
   void send_some(std::size_t most);
   void exchange(const ItemBatch* batch, const Deadline& deadline);
 
   const std::shared_ptr<ServerHandle> server_;
   const std::uint64_t pool_;
-  ForkSafeMutex mutex_;
-  std::atomic<std::thread::id> reading_{};  // The thread that is in the input's own code.
+  InputLock input_lock_;
+  bool abandoned_inside_ = false;  // By the input's own code.
   std::shared_ptr<ProxyState> state_;
   const StreamRules rules_;
   Window window_;

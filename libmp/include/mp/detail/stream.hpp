@@ -3,7 +3,6 @@
 // Results that are taken one by one: imap, imap_unordered, Executor::map.
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -13,12 +12,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "mp/detail/input.hpp"
+#include "mp/detail/input_lock.hpp"
 #include "mp/detail/jobs.hpp"
 #include "mp/detail/stream_rules.hpp"
 #include "mp/detail/window.hpp"
@@ -45,7 +44,7 @@ class StreamJob final : public Job {
 ///
 /// One reader; results come from any thread, under `mutex_`. Input is pulled by
 /// the reader's thread inside next(), or by one that joins the pool, under
-/// `input_mutex_`; that is locked before any other.
+/// `input_lock_`; that is locked before any other.
 template <class R>
 class Stream final : public OpenInput, public std::enable_shared_from_this<Stream<R>> {
  public:
@@ -64,12 +63,12 @@ class Stream final : public OpenInput, public std::enable_shared_from_this<Strea
         window_(rules, engine_->size()),
         pull_(std::move(pull)) {}
 
-  /// Fills the window, first of all. Throws ValueError if the pool was closed.
+  /// Fills the window, first of all. Throws as Engine::keep_open().
   void open() {
-    const std::lock_guard guard(input_mutex_);
+    const std::lock_guard guard(input_lock_);
     if (rules_.outlives_close) {
-      keeps_open_ = engine_->keep_open(this->weak_from_this());
-      if (!keeps_open_) throw ValueError("Pool not running");
+      engine_->keep_open(this->weak_from_this());
+      keeps_open_ = true;
     }
     try {
       refill();
@@ -83,11 +82,10 @@ class Stream final : public OpenInput, public std::enable_shared_from_this<Strea
   bool next(Outcome& outcome, const Deadline& deadline) {
     if (!engine_->is_own())
       throw AssertionError("a result belongs to the process that made its pool");
-    require_outside_input();
     for (;;) {
       std::uint32_t seen = 0;
       {
-        const std::lock_guard guard(input_mutex_);
+        const std::lock_guard guard(input_lock_);
         refill();
         if (window_.empty()) {
           outcome.error = std::exchange(failed_input_, nullptr);
@@ -111,26 +109,20 @@ class Stream final : public OpenInput, public std::enable_shared_from_this<Strea
   /// Nobody reads on: what has not begun never will.
   void abandon() noexcept {
     if (!engine_->is_own()) return;
-    const std::lock_guard guard(input_mutex_);
-    end_input();
-    for (const auto& one : jobs_) {
-      if (const auto job = one.lock()) engine_->take_back(*job);
+    if (input_lock_.is_inside()) {
+      abandoned_inside_ = true;
+      return;
     }
-    jobs_.clear();
-    window_.take_all();
-    failed_input_ = nullptr;
+    const std::lock_guard guard(input_lock_);
+    drop();
   }
   [[nodiscard]] bool ends_at_error() const noexcept { return rules_.ends_at_error; }
 
   void read_on(const Deadline& deadline) override {
-    constexpr std::size_t many = 256;
-    require_outside_input();
-    for (bool more = true; more && !deadline.passed();) {
-      if (!input_mutex_.lock_until(deadline)) return;
-      const std::lock_guard guard(input_mutex_, std::adopt_lock);
-      if (pull_) take_in(many);
-      more = pull_ != nullptr && engine_->phase() == Engine::Phase::closed;
-    }
+    input_lock_.read_on(deadline, [this] {
+      if (pull_) take_in(InputLock::read_on_items);
+      return pull_ != nullptr && engine_->phase() == Engine::Phase::closed;
+    });
   }
 
   // --- the workers' side ---
@@ -162,16 +154,21 @@ class Stream final : public OpenInput, public std::enable_shared_from_this<Strea
   // Reads at most so many items, or one chunk, and submits them.
   void take_in(std::size_t most) {
     const std::size_t chunk = std::max(rules_.chunk, std::size_t{1});
-    reading_ = std::this_thread::get_id();
-    auto job = pull_(std::max(most / chunk, std::size_t{1}) * chunk, failed_input_);
-    reading_ = std::thread::id();
+    auto job = input_lock_.inside(
+        [&] { return pull_(std::max(most / chunk, std::size_t{1}) * chunk, failed_input_); });
+    if (abandoned_inside_) return drop();
     const bool ended = !job || failed_input_;
     if (job) submit(std::move(job));
     if (ended) end_input();
   }
-  void require_outside_input() const {
-    if (reading_ != std::this_thread::get_id()) return;
-    throw AssertionError("an input cannot wait for what is made of it");
+  void drop() noexcept {
+    end_input();
+    for (const auto& one : jobs_) {
+      if (const auto job = one.lock()) engine_->take_back(*job);
+    }
+    jobs_.clear();
+    window_.take_all();
+    failed_input_ = nullptr;
   }
   void end_input() noexcept {
     pull_ = nullptr;
@@ -233,13 +230,13 @@ class Stream final : public OpenInput, public std::enable_shared_from_this<Strea
 
   const std::shared_ptr<Engine> engine_;
   const StreamRules rules_;
-  // The reader's, and theirs who read on: under input_mutex_.
-  ForkSafeMutex input_mutex_;
+  // The reader's, and theirs who read on: under input_lock_.
+  InputLock input_lock_;
   Window window_;
   Pull pull_;
   std::exception_ptr failed_input_;
   bool keeps_open_ = false;
-  std::atomic<std::thread::id> reading_{};  // The thread that is in the input's own code.
+  bool abandoned_inside_ = false;  // By the input's own code.
   std::vector<std::weak_ptr<Job>> jobs_;
   std::size_t full_ = 16;  // So many jobs are looked through for those that are over.
   std::deque<Outcome> mine_;

@@ -161,9 +161,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
             const Job* wanted = nullptr);
 
   /// A closed engine takes jobs of this input still, and has workers for them, until
-  /// input_ended(). False if it is closed already. Empty: an input of others,
-  /// who read it on themselves.
-  bool keep_open(std::weak_ptr<OpenInput> input);
+  /// input_ended(). Empty: an input of others, who read it on themselves. Throws
+  /// ValueError if it is closed already, the reason if it is broken.
+  void keep_open(std::weak_ptr<OpenInput> input);
   void input_ended();
 
   /// Cancels all that no worker has begun.
