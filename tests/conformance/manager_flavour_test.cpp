@@ -1,5 +1,5 @@
-// What CPython's own suite checks of every kind of queue, lock and pool, here
-// of a manager's: one test an id.
+// What CPython's own suite checks of every kind of queue and lock, here of a
+// manager's: one test an id.
 
 #include <gtest/gtest.h>
 #include <pthread.h>
@@ -25,12 +25,8 @@
 namespace {
 
 using namespace std::chrono_literals;
-using mp::by_name;
 using mp::test::ended;
-using mp::test::numbers;
 using mp::test::patience;
-using mp::test::squares;
-using mp::test::ThrowingRange;
 using Clock = std::chrono::steady_clock;
 
 class ManagerFlavour : public mp::test::EachMethod {
@@ -142,6 +138,59 @@ TEST_P(ManagerFlavour, queue__fork_with_running_feeder__manager) {
   EXPECT_EQ(ended(child), 0);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(queue.get(patience), i);
   EXPECT_THROW(queue.get_nowait(), mp::Empty);
+}
+
+TEST_P(ManagerFlavour, queue__put_until_full__manager) {
+  auto queue = manager.Queue<int>(6);
+  EXPECT_TRUE(queue.empty());
+  for (int i = 1; i <= 5; ++i) queue.put(i);
+  queue.put_nowait(6);
+  EXPECT_TRUE(queue.full());
+  EXPECT_THROW(queue.put_nowait(7), mp::Full);
+  const auto begin = Clock::now();
+  EXPECT_THROW(queue.put(7, 50ms), mp::Full);
+  EXPECT_GE(Clock::now() - begin, 50ms);
+  auto child = start(
+      [](const mp::QueueProxy<int>& q) {
+        for (int i = 1; i <= 6; ++i) {
+          if (q.get() != i) mp::exit(1);
+        }
+      },
+      queue);
+  EXPECT_EQ(ended(child), 0);
+  EXPECT_TRUE(queue.empty());
+}
+
+TEST_P(ManagerFlavour, queue__get_until_empty__manager) {
+  auto queue = manager.Queue<int>();
+  auto child = start(
+      [](const mp::QueueProxy<int>& q) {
+        for (int i = 2; i <= 5; ++i) q.put(i);
+      },
+      queue);
+  for (int i = 2; i <= 5; ++i) EXPECT_EQ(queue.get(patience), i);
+  EXPECT_THROW(queue.get_nowait(), mp::Empty);
+  const auto begin = Clock::now();
+  EXPECT_THROW(queue.get(50ms), mp::Empty);
+  EXPECT_GE(Clock::now() - begin, 50ms);
+  EXPECT_EQ(ended(child), 0);
+}
+
+TEST_P(ManagerFlavour, queue__task_done_and_join__manager) {
+  auto queue = manager.JoinableQueue<std::optional<int>>();
+  std::vector<mp::Process> workers;
+  for (int i = 0; i < 4; ++i) {
+    workers.push_back(start(
+        [](const mp::JoinableQueueProxy<std::optional<int>>& q) {
+          while (q.get()) q.task_done();
+          q.task_done();
+        },
+        queue));
+  }
+  for (int i = 0; i < 10; ++i) queue.put(i);
+  EXPECT_TRUE(queue.join(patience));
+  for (std::size_t i = 0; i < workers.size(); ++i) queue.put(std::nullopt);
+  for (auto& worker : workers) EXPECT_EQ(ended(worker), 0);
 }
 
 // --- locks -------------------------------------------------------------------
@@ -299,276 +348,155 @@ TEST_P(ManagerFlavour, barrier__abort_then_reset__manager) {
   expect_all_to_end_well(again);
 }
 
-// --- pools -------------------------------------------------------------------
-
-int square(int x) { return x * x; }
-int multiply(int a, int b) { return a * b; }
-int refuse(int x) {
-  if (x == 3) throw mp::ValueError("not three");
-  return x;
-}
-void wait_for(const mp::EventProxy& event) { event.wait(); }
-void wait_for_ever(int) {
-  for (;;) ::pause();
+TEST_P(ManagerFlavour, lock__basic__manager) {
+  auto lock = manager.Lock();
+  EXPECT_TRUE(lock.acquire());
+  EXPECT_TRUE(lock.locked());
+  EXPECT_FALSE(lock.acquire(false));
+  lock.release();
+  EXPECT_FALSE(lock.locked());
+  EXPECT_THROW(lock.release(), mp::RuntimeError);
 }
 
-TEST_P(ManagerFlavour, pool__apply__manager) {
-  auto pool = manager.Pool(4);
-  EXPECT_EQ(pool.apply(by_name<square>, 5), 25);
-  EXPECT_EQ(pool.apply(by_name<multiply>, 5, 3), 15);
+TEST_P(ManagerFlavour, rlock__basic__manager) {
+  auto lock = manager.RLock();
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(lock.acquire());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(lock.locked());
+    lock.release();
+  }
+  EXPECT_THROW(lock.release(), mp::RuntimeError);
 }
 
-TEST_P(ManagerFlavour, pool__map__manager) {
-  auto pool = manager.Pool(4);
-  EXPECT_EQ(pool.map(by_name<square>, numbers(10)), squares(10));
-  EXPECT_EQ(pool.map(by_name<square>, numbers(100), 20), squares(100));
+TEST_P(ManagerFlavour, semaphore__counting__manager) {
+  auto semaphore = manager.Semaphore(2);
+  EXPECT_TRUE(semaphore.acquire());
+  EXPECT_TRUE(semaphore.acquire());
+  EXPECT_FALSE(semaphore.acquire(false));
+  for (int value = 1; value <= 4; ++value) {
+    semaphore.release();
+    EXPECT_EQ(semaphore.get_value(), value);
+  }
 }
 
-TEST_P(ManagerFlavour, pool__starmap__manager) {
-  auto pool = manager.Pool(4);
-  std::vector<std::tuple<int, int>> pairs;
-  for (int i = 0; i < 100; ++i) pairs.emplace_back(i, i);
-  EXPECT_EQ(pool.starmap(by_name<multiply>, pairs), squares(100));
-  EXPECT_EQ(pool.starmap(by_name<multiply>, pairs, 20), squares(100));
+TEST_P(ManagerFlavour, bounded_semaphore__counting__manager) {
+  auto semaphore = manager.BoundedSemaphore(2);
+  EXPECT_TRUE(semaphore.acquire());
+  EXPECT_TRUE(semaphore.acquire());
+  semaphore.release();
+  semaphore.release();
+  EXPECT_THROW(semaphore.release(), mp::ValueError);
+  EXPECT_EQ(semaphore.get_value(), 2);
 }
 
-TEST_P(ManagerFlavour, pool__starmap_async__manager) {
-  auto pool = manager.Pool(4);
-  const std::vector<std::tuple<int, int>> pairs{{1, 1}, {2, 2}};
-  EXPECT_EQ(pool.starmap_async(by_name<multiply>, pairs).get(patience), (std::vector{1, 4}));
-}
-
-TEST_P(ManagerFlavour, pool__map_async__manager) {
-  auto pool = manager.Pool(4);
-  EXPECT_EQ(pool.map_async(by_name<square>, numbers(10)).get(patience), squares(10));
-  const auto failing = pool.map_async(by_name<refuse>, numbers(10), 1);
-  EXPECT_THROW((void)failing.get(patience), mp::ValueError);
-  EXPECT_FALSE(failing.successful());
-}
-
-TEST_P(ManagerFlavour, pool__map_async_callbacks__manager) {
-  auto pool = manager.Pool(4);
-  std::vector<std::vector<int>> values;
-  pool.map_async({.callback = [&](const std::vector<int>& all) { values.push_back(all); }},
-                 by_name<square>, numbers(2))
-      .wait();
-  EXPECT_EQ(values, (std::vector<std::vector<int>>{{0, 1}}));
-  int failures = 0;
-  pool.map_async({.error_callback =
-                      [&](const std::exception_ptr& error) {
-                        ++failures;
-                        EXPECT_THROW(std::rethrow_exception(error), mp::ValueError);
-                      }},
-                 by_name<refuse>, std::vector<int>{3})
-      .wait();
-  EXPECT_EQ(failures, 1);
-}
-
-TEST_P(ManagerFlavour, pool__map_empty_with_chunksize__manager) {
-  auto pool = manager.Pool(2);
-  EXPECT_EQ(pool.map_async(by_name<square>, std::vector<int>(), 1).get(patience),
-            std::vector<int>());
-}
-
-TEST_P(ManagerFlavour, pool__apply_async_result__manager) {
-  auto pool = manager.Pool(2);
-  auto gate = manager.Event();
-  const auto result = pool.apply_async(by_name<wait_for>, gate);
-  EXPECT_FALSE(result.ready());
-  gate.set();
-  result.get(patience);
-  EXPECT_TRUE(result.ready());
-}
-
-TEST_P(ManagerFlavour, pool__get_timeout__manager) {
-  auto pool = manager.Pool(2);
-  auto gate = manager.Event();
-  const auto result = pool.apply_async(by_name<wait_for>, gate);
+TEST_P(ManagerFlavour, semaphore__acquire_timeouts__manager) {
+  auto semaphore = manager.Semaphore(0);
+  EXPECT_FALSE(semaphore.acquire(false));
+  EXPECT_FALSE(semaphore.acquire(false, patience));
   const auto begin = Clock::now();
-  EXPECT_THROW(result.get(50ms), mp::TimeoutError);
+  EXPECT_FALSE(semaphore.acquire(50ms));
   EXPECT_GE(Clock::now() - begin, 50ms);
-  gate.set();
 }
 
-TEST_P(ManagerFlavour, pool__imap__manager) {
-  auto pool = manager.Pool(4);
-  auto results = pool.imap(by_name<square>, numbers(10));
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(results.next(), i * i);
-  EXPECT_EQ(results.next(), std::nullopt);
-  std::vector<int> all;
-  for (const int x : pool.imap(by_name<square>, numbers(1000), 100)) all.push_back(x);
-  EXPECT_EQ(all, squares(1000));
-}
-
-TEST_P(ManagerFlavour, pool__imap_iterable_throws__manager) {
-  auto pool = manager.Pool(4);
-  struct Case {
-    int fatal;
-    int chunk;
-    int results;
+TEST_P(ManagerFlavour, condition__notify_all__manager) {
+  auto condition = manager.Condition();
+  auto sleeping = manager.Semaphore(0);
+  auto woken = manager.Value(0);
+  const auto sleep = [](const mp::ConditionProxy& c, const mp::SemaphoreProxy& sleeping,
+                        const mp::ValueProxy<int>& woken) {
+    const std::scoped_lock guard(c);
+    if (c.wait(10ms)) mp::exit(1);
+    sleeping.release();
+    if (!c.wait(patience)) mp::exit(2);
+    woken.value += 1;
   };
-  for (const Case& c : {Case{3, 1, 3}, Case{7, 2, 6}, Case{7, 4, 4}}) {
-    auto results = pool.imap(by_name<square>, ThrowingRange{100, c.fatal}, c.chunk);
-    for (int i = 0; i < c.results; ++i) EXPECT_EQ(results.next(), i * i);
-    EXPECT_THROW(results.next(), mp::KeyError);
-    EXPECT_EQ(results.next(), std::nullopt);
-  }
-}
-
-TEST_P(ManagerFlavour, pool__imap_unordered__manager) {
-  auto pool = manager.Pool(4);
-  for (const int chunk : {1, 100}) {
-    std::vector<int> all;
-    for (const int x : pool.imap_unordered(by_name<square>, numbers(1000), chunk)) {
-      all.push_back(x);
-    }
-    std::sort(all.begin(), all.end());
-    EXPECT_EQ(all, squares(1000));
-  }
-}
-
-TEST_P(ManagerFlavour, pool__imap_unordered_iterable_throws__manager) {
-  auto pool = manager.Pool(4);
-  auto results = pool.imap_unordered(by_name<square>, ThrowingRange{100, 7}, 2);
-  std::set<int> seen;
-  try {
-    while (const auto result = results.next(patience)) {
-      EXPECT_TRUE(seen.insert(*result).second);
-    }
-    FAIL();
-  } catch (const mp::KeyError&) {
-  }
-  EXPECT_LE(seen.size(), 7U);
-}
-
-TEST_P(ManagerFlavour, pool__invalid_sizes__manager) {
-  EXPECT_THROW((void)manager.Pool(0), mp::ValueError);
-  EXPECT_THROW((void)manager.Pool(-1), mp::ValueError);
-}
-
-TEST_P(ManagerFlavour, pool__unserialisable_argument_raises__manager) {
-  auto pool = manager.Pool(1);
-  auto [here, there] = mp::Pipe();
-  EXPECT_THROW((void)pool.apply([](mp::Connection c) { return c.closed(); }, here),
-               mp::PicklingError);
-  EXPECT_EQ(pool.apply(by_name<square>, 5), 25);
-}
-
-TEST_P(ManagerFlavour, pool__map_iterable_throws__manager) {
-  auto pool = manager.Pool(2);
-  for (const int fatal : {0, 3}) {
-    EXPECT_THROW((void)pool.map(by_name<square>, ThrowingRange{10, fatal}), mp::KeyError);
-  }
-  EXPECT_EQ(pool.map(by_name<square>, ThrowingRange{10, -1}), squares(10));
-}
-
-TEST_P(ManagerFlavour, pool__context_exit_terminates__manager) {
-  pid_t worker = 0;
+  std::vector<mp::Process> children;
+  for (int i = 0; i < 3; ++i) children.push_back(start(sleep, condition, sleeping, woken));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(sleeping.acquire(patience));
   {
-    auto pool = manager.Pool(1);
-    worker = pool.apply([] { return ::getpid(); });
-    const auto result = pool.map_async(by_name<wait_for_ever>, numbers(10), 1);
-    EXPECT_FALSE(result.ready());
+    const std::scoped_lock guard(condition);
+    EXPECT_EQ(woken.get(), 0);
+    condition.notify_all();
   }
-  const mp::detail::Deadline deadline(patience);
-  while (::kill(worker, 0) == 0 && !deadline.passed()) std::this_thread::yield();
-  EXPECT_EQ(::kill(worker, 0), -1);
+  for (auto& child : children) EXPECT_EQ(ended(child), 0);
+  EXPECT_EQ(woken.get(), 3);
 }
 
-TEST_P(ManagerFlavour, pool__remote_traceback__manager) {
-  auto pool = manager.Pool(1);
-  const auto worker = pool.apply([] { return ::getpid(); });
-  try {
-    (void)pool.apply(by_name<refuse>, 3);
-    FAIL();
-  } catch (const mp::ValueError& error) {
-    EXPECT_STREQ(error.what(), "not three");
-    try {
-      std::rethrow_if_nested(error);
-      FAIL();
-    } catch (const mp::RemoteTraceback& remote) {
-      EXPECT_EQ(remote.origin().type, "mp::ValueError");
-      // The server passes on what its worker has said.
-      EXPECT_EQ(remote.origin().pid, *manager.pid());
-      EXPECT_NE(remote.origin().trace.find(std::to_string(worker)), std::string::npos)
-          << remote.origin().trace;
-    }
-  }
-}
-
-// How many there are in this process.
-struct Counted {
-  static inline std::atomic<int> alive{0};
-  int value = 0;
-  Counted() { ++alive; }
-  Counted(const Counted& other) : value(other.value) { ++alive; }
-  Counted& operator=(const Counted&) = default;
-  ~Counted() { --alive; }
-  template <class Archive>
-  void serialize(Archive& ar) {
-    ar(value);
-  }
-};
-Counted pass_on(const Counted& counted) { return counted; }
-int counted_in_worker() { return Counted::alive; }
-
-TEST_P(ManagerFlavour, pool__task_objects_released__manager) {
-  auto pool = manager.Pool(1);
-  const auto before = manager.number_of_objects();
+TEST_P(ManagerFlavour, condition__wait_for__manager) {
+  auto condition = manager.Condition();
+  auto state = manager.Value(-1);
+  auto child = start(
+      [](const mp::ConditionProxy& c, const mp::ValueProxy<int>& state) {
+        const std::scoped_lock guard(c);
+        state.set(0);
+        c.notify();
+        if (!c.wait_for([&] { return state.get() == 4; }, patience)) mp::exit(1);
+      },
+      condition, state);
   {
-    const std::vector<Counted> items(10);
-    EXPECT_EQ(pool.map(by_name<pass_on>, items).size(), 10U);
-    auto results = pool.imap(by_name<pass_on>, items);
-    EXPECT_TRUE(results.next(patience));
+    const std::scoped_lock guard(condition);
+    EXPECT_TRUE(condition.wait_for([&] { return state.get() == 0; }, patience));
   }
-  EXPECT_EQ(Counted::alive, 0);
-  EXPECT_EQ(pool.apply(by_name<counted_in_worker>), 0);
-  // What the server has had of them are results, and these are gone.
-  EXPECT_EQ(manager.number_of_objects(), before);
+  for (int i = 0; i < 4; ++i) {
+    const std::scoped_lock guard(condition);
+    state.value += 1;
+    condition.notify();
+  }
+  EXPECT_EQ(ended(child), 0);
 }
 
-TEST_P(ManagerFlavour, pool__reenter_raises__manager) {
-  auto pool = manager.Pool(1);
-  pool.terminate();
-  EXPECT_THROW((void)pool.apply(by_name<square>, 1), mp::ValueError);
-  EXPECT_THROW((void)pool.map(by_name<square>, numbers(3)), mp::ValueError);
-  EXPECT_TRUE(pool.join(patience));
+TEST_P(ManagerFlavour, event__basic__manager) {
+  auto event = manager.Event();
+  EXPECT_FALSE(event.is_set());
+  EXPECT_FALSE(event.wait(0ms));
+  const auto begin = Clock::now();
+  EXPECT_FALSE(event.wait(50ms));
+  EXPECT_GE(Clock::now() - begin, 50ms);
+  event.set();
+  EXPECT_TRUE(event.wait());
+  event.clear();
+  auto child = start([](const mp::EventProxy& e) { e.set(); }, event);
+  EXPECT_TRUE(event.wait(patience));
+  EXPECT_EQ(ended(child), 0);
 }
 
-// The server's word: of one in this process, so as to hear it.
-TEST_P(ManagerFlavour, pool__unclosed_warning__manager) {
-  const auto stderr_of = [](bool with_work) {
-    testing::internal::CaptureStderr();
-    {
-      mp::SyncManager local({.authkey = "k"});
-      auto server = local.get_server();
-      std::thread serving([&] { server.serve_forever(); });
-      mp::SyncManager client({.address = server.address(), .authkey = "k"});
-      client.connect();
-      {
-        auto pool = client.Pool(1);
-        const auto result = pool.apply_async(by_name<wait_for_ever>, 1);
-        if (!with_work) {
-          pool.terminate();
-          result.wait(patience);
-        }
-      }
-      EXPECT_EQ(client.number_of_objects(), 0U);
-      server.stop();
-      serving.join();
+TEST_P(ManagerFlavour, barrier__ten_passes__manager) {
+  static constexpr int parties = 3;
+  auto barrier = manager.Barrier(parties);
+  auto counts = manager.list(std::vector<int>(10));
+  const auto pass = [](const mp::BarrierProxy& b, const mp::ListProxy<int>& counts) {
+    for (int i = 0; i < 10; ++i) {
+      counts[i] += 1;
+      b.wait();
+      if (counts[i] != parties) mp::exit(1);
+      b.wait();
     }
-    return testing::internal::GetCapturedStderr();
   };
-  EXPECT_NE(stderr_of(true).find("unclosed running multiprocessing pool"), std::string::npos);
-  EXPECT_EQ(stderr_of(false).find("unclosed"), std::string::npos);
+  std::vector<mp::Process> children;
+  for (int i = 0; i < parties; ++i) children.push_back(start(pass, barrier, counts));
+  for (auto& child : children) EXPECT_EQ(ended(child), 0);
+  EXPECT_EQ(barrier.n_waiting(), 0U);
+  EXPECT_FALSE(barrier.broken());
 }
 
-TEST_P(ManagerFlavour, pool__terminate_drops_10000_tasks__manager) {
-  auto pool = manager.Pool(4);
-  const auto result = pool.map_async(by_name<wait_for_ever>, numbers(10'000), 1);
-  pool.terminate();
-  EXPECT_TRUE(pool.join(patience));
-  EXPECT_THROW(result.get(patience), mp::PoolTerminated);
+TEST_P(ManagerFlavour, barrier__wait_index__manager) {
+  auto barrier = manager.Barrier(5);
+  auto indices = manager.list<std::size_t>();
+  std::vector<mp::Process> children;
+  for (int i = 0; i < 5; ++i) {
+    children.push_back(start([](const mp::BarrierProxy& b,
+                                const mp::ListProxy<std::size_t>& list) { list.append(b.wait()); },
+                             barrier, indices));
+  }
+  for (auto& child : children) EXPECT_EQ(ended(child), 0);
+  indices.sort();
+  EXPECT_EQ(indices.getvalue(), (std::vector<std::size_t>{0, 1, 2, 3, 4}));
+}
+
+TEST_P(ManagerFlavour, barrier__single_party__manager) {
+  auto barrier = manager.Barrier(1);
+  EXPECT_EQ(barrier.wait(), 0U);
+  EXPECT_EQ(barrier.wait(), 0U);
 }
 
 }  // namespace

@@ -13,15 +13,29 @@
 #include <cstdlib>
 #include <new>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include <mp/detail/os.hpp>
+
+#include "processes.hpp"
 
 namespace mp::test {
 
 /// How long a test waits for what must happen: generous, so that a loaded
 /// machine fails nothing that is right.
 inline constexpr std::chrono::seconds patience{20};
+
+/// Whether it does before the patience is over.
+template <class Condition>
+bool comes_true(Condition condition) {
+  const detail::Deadline deadline(patience);
+  while (!condition()) {
+    if (deadline.passed()) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
 
 /// A child by plain fork(2), for tests below the floor where Process lives.
 /// It runs `body` and exits with what that returns; 99 after an exception.
@@ -45,10 +59,15 @@ class Forked {
 
   [[nodiscard]] pid_t pid() const { return pid_; }
 
-  /// Exit code, or minus the signal; empty if it outlived the patience.
-  std::optional<int> wait() {
+  /// Waits until it is asleep, as who waits in futex(2) is, or has ended.
+  [[nodiscard]] bool settles() const {
+    return comes_true([this] { return is_asleep(pid_) || is_gone(pid_); });
+  }
+
+  /// Exit code, or minus the signal; empty if it outlived the time.
+  std::optional<int> wait(Duration longest = patience) {
     const detail::UniqueFd pidfd = detail::open_pidfd(pid_);
-    if (!detail::wait_fd(pidfd.get(), POLLIN, detail::Deadline(patience))) return std::nullopt;
+    if (!detail::wait_fd(pidfd.get(), POLLIN, detail::Deadline(longest))) return std::nullopt;
     int status = 0;
     detail::check(::waitpid(pid_, &status, 0), "waitpid");
     pid_ = 0;

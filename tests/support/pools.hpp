@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <iterator>
 #include <numeric>
-#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -81,16 +80,20 @@ Endless<Make> endless(Make make, int& pulled) {
   return {make, &pulled};
 }
 
-/// Whether it does before the patience is over.
-template <class Condition>
-bool comes_true(Condition condition) {
-  const detail::Deadline deadline(patience);
-  while (!condition()) {
-    if (deadline.passed()) return false;
-    std::this_thread::yield();
-  }
-  return true;
+/// Waits, in the place of its fourth item, for the end of the pool for which it is made.
+template <class Pool>
+auto input_that_joins(Pool& pool, int& pulled) {
+  return endless(
+      [&pool](int x) {
+        if (x == 3) {
+          pool.close();
+          pool.join();
+        }
+        return x;
+      },
+      pulled);
 }
+
 template <class PoolOrExecutor>
 bool has_workers(const PoolOrExecutor& pool, std::size_t count) {
   return comes_true([&] { return pool.pids().size() == count; });

@@ -115,9 +115,22 @@ bool is_gone(pid_t pid) {
   return !row || row->has_ended();
 }
 
+bool is_asleep(pid_t id) {
+  const auto row = process_row(fs::path("/proc") / std::to_string(id));
+  return row && row->state == 'S';
+}
+
 std::size_t threads_of_this_process() {
   const auto all = fs::directory_iterator("/proc/self/task");
   return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+bool other_threads_sleep() {
+  const auto all = fs::directory_iterator("/proc/self/task");
+  return std::all_of(begin(all), end(all), [](const auto& entry) {
+    const auto id = number(entry.path().filename().string());
+    return id == ::gettid() || is_asleep(*id);
+  });
 }
 
 std::set<std::string> shared_memory_names() {

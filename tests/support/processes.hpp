@@ -28,8 +28,12 @@ std::vector<pid_t> descendants(const std::map<pid_t, ProcessRow>& table, pid_t a
 
 /// Whether it has ended, seen by its parent or not.
 bool is_gone(pid_t pid);
+/// Whether a process, or one thread by its id, sleeps in the kernel just now.
+bool is_asleep(pid_t id);
 
 std::size_t threads_of_this_process();
+/// Whether all of them but the caller's sleep just now.
+bool other_threads_sleep();
 
 /// What there is in /dev/shm, everybody's.
 std::set<std::string> shared_memory_names();

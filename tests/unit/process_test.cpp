@@ -1,9 +1,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,8 +11,10 @@
 #include <filesystem>
 #include <fstream>
 #include <latch>
+#include <memory>
 #include <mp/detail/forkserver.hpp>
 #include <mp/mp.hpp>
+#include <optional>
 #include <sstream>
 #include <system_error>
 #include <thread>
@@ -24,8 +24,6 @@
 #include "forked.hpp"
 
 namespace {
-
-namespace fs = std::filesystem;
 
 using namespace std::chrono_literals;
 using mp::test::Channel;
@@ -249,6 +247,21 @@ TEST_P(ProcessTest, CloseWhileItRunsIsAnError) {
   Held held;
   EXPECT_THROW(held.process.close(), mp::ValueError);
   EXPECT_TRUE(held.process.is_alive());
+}
+
+TEST(ProcessCloseTest, AnotherThreadMayCloseWhatHasEndedBeforeStartReturns) {
+  std::optional<mp::Process> p;
+  // Let go of by start(), when the child is there.
+  std::shared_ptr<void> target_s(nullptr, [&p](void*) {
+    std::thread([&p] {
+      p->join();
+      p->close();
+    }).join();
+  });
+  p.emplace(mp::ProcessOptions{.start_method = mp::StartMethod::fork},
+            [kept = std::move(target_s)] {});
+  p->start();
+  EXPECT_THROW(p->join(), mp::ValueError);
 }
 
 TEST_P(ProcessTest, DaemonIsFixedByStart) {
@@ -666,130 +679,6 @@ TEST_P(ProcessTest, AChildReapedByAnotherHasEnded) {
     return right ? 0 : 1;
   });
   EXPECT_EQ(other.wait(), 0);
-}
-
-TEST(StartMethodTest, IsSetOnceUnlessForced) {
-  mp::test::Forked fresh([] {
-    mp::set_start_method("spawn", true);
-    try {
-      mp::set_start_method(mp::StartMethod::fork);
-      return 1;
-    } catch (const mp::RuntimeError&) {
-    }
-    try {
-      mp::set_start_method("thread", true);
-      return 2;
-    } catch (const mp::ValueError& error) {
-      if (error.what() != std::string("cannot find context for 'thread'")) return 3;
-    }
-    return mp::get_start_method() == mp::StartMethod::spawn ? 0 : 4;
-  });
-  EXPECT_EQ(fresh.wait(), 0);
-}
-
-TEST(StartMethodTest, IsFixedByTheFirstQuestionAndSetFreeByForce) {
-  mp::test::Forked fresh([] {
-    mp::set_start_method(std::nullopt, true);
-    if (mp::get_fixed_start_method()) return 1;
-    if (mp::get_start_method() != mp::StartMethod::fork) return 2;
-    if (mp::get_fixed_start_method() != mp::StartMethod::fork) return 3;
-    try {
-      mp::set_start_method(std::nullopt);
-      return 4;
-    } catch (const mp::RuntimeError&) {
-    }
-    mp::set_start_method(std::nullopt, true);
-    mp::set_start_method(std::nullopt);
-    return mp::get_fixed_start_method() == mp::StartMethod::fork ? 0 : 5;
-  });
-  EXPECT_EQ(fresh.wait(), 0);
-}
-
-TEST(StartMethodTest, IsPrintedByName) {
-  std::ostringstream out;
-  out << mp::StartMethod::forkserver;
-  EXPECT_EQ(out.str(), "forkserver");
-  EXPECT_EQ(fmt::format("{:>6}", mp::StartMethod::fork), "  fork");
-}
-
-TEST(CpuCountTest, NoMoreAreUsableThanThere) {
-  EXPECT_GE(mp::process_cpu_count(), 1);
-  EXPECT_LE(mp::process_cpu_count(), mp::cpu_count());
-}
-
-TEST(CpuCountTest, AffinityCounts) {
-  mp::test::Forked pinned([] {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    sched_setaffinity(0, sizeof one, &one);
-    return mp::process_cpu_count();
-  });
-  EXPECT_EQ(pinned.wait(), 1);
-}
-
-TEST(CpuCountTest, TheQuotaOfTheGroupCounts) {
-  // The groups' files are where this process sees them, and it may see others there.
-  mp::test::Forked limited([] {
-    if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) ||
-        mount("none", "/sys/fs/cgroup", "tmpfs", 0, nullptr) != 0) {
-      return 100;
-    }
-    std::ofstream("/sys/fs/cgroup/cpu.max") << "max 100000\n";
-    if (mp::process_cpu_count() < 1) return 101;
-    std::ofstream("/sys/fs/cgroup/cpu.max") << "50000 100000\n";
-    return mp::process_cpu_count();
-  });
-  const auto count = limited.wait();
-  if (count == 100) GTEST_SKIP() << "may not mount anything";
-  EXPECT_EQ(count, 1);
-}
-
-// A group of processes that may use half a processor: version 1 or 2 of the
-// kernel's interface, whichever this machine has.
-class HalfAProcessor {
- public:
-  HalfAProcessor() {
-    const bool v1 = fs::exists("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-    folder_ = fs::path(v1 ? "/sys/fs/cgroup/cpu" : "/sys/fs/cgroup") /
-              fmt::format("libmp-test-{}", ::getpid());
-    std::error_code refused;
-    if (!fs::create_directory(folder_, refused)) return;
-    if (v1) {
-      there_ = write("cpu.cfs_period_us", "100000") && write("cpu.cfs_quota_us", "50000");
-    } else {
-      there_ = write("cpu.max", "50000 100000");
-    }
-  }
-  ~HalfAProcessor() {
-    std::error_code refused;
-    fs::remove(folder_, refused);
-  }
-  HalfAProcessor(const HalfAProcessor&) = delete;
-  HalfAProcessor& operator=(const HalfAProcessor&) = delete;
-
-  explicit operator bool() const { return there_; }
-  bool enter() const { return write("cgroup.procs", std::to_string(::getpid())); }
-
- private:
-  bool write(const char* file, const std::string& text) const {
-    return fs::exists(folder_ / file) && (std::ofstream(folder_ / file) << text << std::flush);
-  }
-
-  fs::path folder_;
-  bool there_ = false;
-};
-
-TEST(CpuCountTest, TheQuotaOfARealGroupCounts) {
-  HalfAProcessor group;
-  if (!group) GTEST_SKIP() << "no group of processes can be made here";
-  mp::test::Forked bounded([&] { return group.enter() ? mp::process_cpu_count() : -1; });
-  EXPECT_EQ(bounded.wait(), 1);
-}
-
-TEST(AuthenticationStringTest, CannotBePickled) {
-  static_assert(!mp::Picklable<mp::AuthenticationString>);
-  EXPECT_EQ(mp::current_process().authkey().bytes().size(), 32U);
 }
 
 }  // namespace

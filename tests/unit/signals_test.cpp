@@ -13,12 +13,17 @@
 #include <thread>
 #include <vector>
 
+#include "forked.hpp"
+#include "processes.hpp"
+
 namespace mp {
 namespace {
 
 using namespace std::chrono_literals;
+using test::comes_true;
 using test::crash;
 using test::ended;
+using test::is_asleep;
 using test::patience;
 
 class SignalsTest : public test::EachMethod {};
@@ -314,23 +319,6 @@ TEST(EventTest, TimesOutUnlessSet) {
   EXPECT_FALSE(event.wait(0ms));
 }
 
-// The thread is asleep in the kernel, by what the kernel says of it.
-bool asleep(pid_t tid) {
-  const detail::Deadline deadline(patience);
-  const std::string path = fmt::format("/proc/self/task/{}/stat", tid);
-  while (!deadline.passed()) {
-    std::array<char, 256> text{};
-    std::FILE* file = std::fopen(path.c_str(), "r");
-    if (file == nullptr) return false;
-    const std::size_t size = std::fread(text.data(), 1, text.size(), file);
-    std::fclose(file);
-    const std::string_view fields(text.data(), size);
-    if (fields.substr(fields.rfind(')')).starts_with(") S")) return true;
-    std::this_thread::yield();
-  }
-  return false;
-}
-
 TEST(EventTest, APulseLosesNoSleeper) {
   const Event event;
   for (int round = 0; round < 200; ++round) {
@@ -339,7 +327,8 @@ TEST(EventTest, APulseLosesNoSleeper) {
       tid.set_value(::gettid());
       return event.wait(patience);
     });
-    ASSERT_TRUE(asleep(tid.get_future().get()));
+    const pid_t id = tid.get_future().get();
+    ASSERT_TRUE(comes_true([=] { return is_asleep(id); }));
     event.set();
     event.clear();
     EXPECT_TRUE(sleeper.get());
