@@ -9,8 +9,8 @@
 
 namespace mp::detail {
 
-/// Held by whoever reads a stream's input, and so takes its results, at a time: the
-/// reader, or one that joins the pool. Knows the thread that is in the input's own
+/// The lock of a stream's input and of all that its reader has. One thread at a time
+/// reads on: the reader, or one that joins the pool. Knows who is in the input's own
 /// code, which must not wait for what is made of it.
 class InputLock {
  public:
