@@ -4,23 +4,17 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <signal.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <exception>
 #include <mp/mp.hpp>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <stdexcept>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 #include "children.hpp"
-#include "pools.hpp"
 
 namespace {
 

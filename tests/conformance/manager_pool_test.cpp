@@ -11,7 +11,6 @@
 #include <mp/mp.hpp>
 #include <optional>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <tuple>

@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -17,7 +16,10 @@
 #include <mp/detail/forkserver.hpp>
 #include <mp/mp.hpp>
 #include <numeric>
+#include <optional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "channel.hpp"
 #include "children.hpp"

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <fcntl.h>
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>

@@ -4,15 +4,12 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <cstring>
 #include <memory>
-#include <new>
-#include <optional>
 #include <random>
 #include <set>
 #include <span>
@@ -26,7 +23,6 @@
 
 #include "forked.hpp"
 #include "probe.hpp"
-#include "processes.hpp"
 
 namespace {
 

@@ -11,12 +11,10 @@
 #include <fstream>
 #include <mp/detail/forkserver.hpp>
 #include <mp/mp.hpp>
-#include <set>
 #include <sstream>
 #include <system_error>
 #include <vector>
 
-#include "channel.hpp"
 #include "children.hpp"
 #include "forked.hpp"
 

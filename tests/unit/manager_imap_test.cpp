@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <mp/mp.hpp>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <latch>
+#include <optional>
 #include <ranges>
 #include <sstream>
 #include <string>

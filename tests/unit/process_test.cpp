@@ -1,6 +1,5 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -14,10 +13,12 @@
 #include <memory>
 #include <mp/detail/forkserver.hpp>
 #include <mp/mp.hpp>
+#include <mutex>
 #include <optional>
-#include <sstream>
+#include <string>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include "channel.hpp"
 #include "children.hpp"

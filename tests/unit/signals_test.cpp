@@ -2,14 +2,16 @@
 #include <signal.h>
 #include <sys/time.h>
 
-#include <array>
+#include <atomic>
 #include <children.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <future>
 #include <mp/synchronize.hpp>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
