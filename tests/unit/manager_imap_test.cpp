@@ -322,6 +322,7 @@ TEST_F(ManagerImap, AClosedPoolWaitsForNoResultsThatWereDroppedNorForAProcessTha
   EXPECT_FALSE(pool.join(20ms));
   child.kill();
   EXPECT_TRUE(pool.join(patience));
+  child.join();
 }
 
 TEST_F(ManagerImap, AnInputCannotWaitForItsOwnPool) {
