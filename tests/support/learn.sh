@@ -44,7 +44,7 @@ for tool in c++ pkg-config python3; do
 done
 printf '#!/usr/bin/env bash\necho 1.0\n[ $1 = --version ] || mkdir -p build/lessons\n' >tools/meson
 printf '#!/usr/bin/env bash\n[ $1 = --version ] || echo "ninja: no work to do."\n' >tools/ninja
-chmod +x tools/*
+chmod +x tools/{c++,pkg-config,python3,meson,ninja}  # The others are links into the system.
 ln -s "$(command -v mkdir)" tools/
 refuses list  # There are no lessons.
 prints 'MISSING   GoogleTest 1.12          package libgtest-dev (without it: fetched)'
