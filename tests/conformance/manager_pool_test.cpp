@@ -5,24 +5,26 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <exception>
 #include <mp/mp.hpp>
 #include <optional>
-#include <set>
 #include <string>
 #include <thread>
 #include <tuple>
 #include <vector>
 
 #include "children.hpp"
+#include "pool_checks.hpp"
 #include "pools.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using mp::by_name;
+using mp::test::Counted;
+using mp::test::expect_some_results_and_an_error;
+using mp::test::expect_squares_up_to_an_item_that_throws;
 using mp::test::numbers;
 using mp::test::patience;
 using mp::test::squares;
@@ -136,17 +138,8 @@ TEST_P(ManagerPoolConformance, pool__imap__manager) {
 
 TEST_P(ManagerPoolConformance, pool__imap_iterable_throws__manager) {
   auto pool = manager.Pool(4);
-  struct Case {
-    int fatal;
-    int chunk;
-    int results;
-  };
-  for (const Case& c : {Case{3, 1, 3}, Case{7, 2, 6}, Case{7, 4, 4}}) {
-    auto results = pool.imap(by_name<square>, ThrowingRange{100, c.fatal}, c.chunk);
-    for (int i = 0; i < c.results; ++i) EXPECT_EQ(results.next(), i * i);
-    EXPECT_THROW(results.next(), mp::KeyError);
-    EXPECT_EQ(results.next(), std::nullopt);
-  }
+  expect_squares_up_to_an_item_that_throws(
+      [&](ThrowingRange items, int chunk) { return pool.imap(by_name<square>, items, chunk); });
 }
 
 TEST_P(ManagerPoolConformance, pool__imap_unordered__manager) {
@@ -163,16 +156,7 @@ TEST_P(ManagerPoolConformance, pool__imap_unordered__manager) {
 
 TEST_P(ManagerPoolConformance, pool__imap_unordered_iterable_throws__manager) {
   auto pool = manager.Pool(4);
-  auto results = pool.imap_unordered(by_name<square>, ThrowingRange{100, 7}, 2);
-  std::set<int> seen;
-  try {
-    while (const auto result = results.next(patience)) {
-      EXPECT_TRUE(seen.insert(*result).second);
-    }
-    FAIL();
-  } catch (const mp::KeyError&) {
-  }
-  EXPECT_LE(seen.size(), 7U);
+  expect_some_results_and_an_error(pool.imap_unordered(by_name<square>, ThrowingRange{100, 7}, 2));
 }
 
 TEST_P(ManagerPoolConformance, pool__invalid_sizes__manager) {
@@ -230,19 +214,6 @@ TEST_P(ManagerPoolConformance, pool__remote_traceback__manager) {
   }
 }
 
-// How many there are in this process.
-struct Counted {
-  static inline std::atomic<int> alive{0};
-  int value = 0;
-  Counted() { ++alive; }
-  Counted(const Counted& other) : value(other.value) { ++alive; }
-  Counted& operator=(const Counted&) = default;
-  ~Counted() { --alive; }
-  template <class Archive>
-  void serialize(Archive& ar) {
-    ar(value);
-  }
-};
 Counted pass_on(const Counted& counted) { return counted; }
 int counted_in_worker() { return Counted::alive; }
 

@@ -16,6 +16,7 @@
 #include "channel.hpp"
 #include "children.hpp"
 #include "forked.hpp"
+#include "pool_checks.hpp"
 #include "pools.hpp"
 #include "processes.hpp"
 
@@ -23,6 +24,9 @@ namespace {
 
 using namespace std::chrono_literals;
 using mp::test::comes_true;
+using mp::test::Counted;
+using mp::test::expect_some_results_and_an_error;
+using mp::test::expect_squares_up_to_an_item_that_throws;
 using mp::test::Forked;
 using mp::test::goes_away;
 using mp::test::is_gone;
@@ -65,20 +69,6 @@ struct OneWay {
 };
 OneWay give_one_way(int) { return {}; }
 
-// How many there are in this process.
-struct Counted {
-  static inline std::atomic<int> alive{0};
-  int value = 0;
-  Counted() { ++alive; }
-  explicit Counted(int v) : value(v) { ++alive; }
-  Counted(const Counted& other) : value(other.value) { ++alive; }
-  Counted& operator=(const Counted&) = default;
-  ~Counted() { --alive; }
-  template <class Archive>
-  void serialize(Archive& ar) {
-    ar(value);
-  }
-};
 Counted pass_on(Counted counted) { return counted; }
 int counted_in_worker(int) { return Counted::alive; }
 
@@ -198,17 +188,8 @@ TEST_P(PoolConformance, pool__imap) {
 
 TEST_P(PoolConformance, pool__imap_iterable_throws) {
   mp::Pool pool(4);
-  struct Case {
-    int fatal;
-    int chunk;
-    int results;
-  };
-  for (const Case& c : {Case{3, 1, 3}, Case{7, 2, 6}, Case{7, 4, 4}}) {
-    auto results = pool.imap(square, ThrowingRange{100, c.fatal}, c.chunk);
-    for (int i = 0; i < c.results; ++i) EXPECT_EQ(results.next(), i * i);
-    EXPECT_THROW(results.next(), mp::KeyError);
-    EXPECT_EQ(results.next(), std::nullopt);
-  }
+  expect_squares_up_to_an_item_that_throws(
+      [&](ThrowingRange items, int chunk) { return pool.imap(square, items, chunk); });
 }
 
 TEST_P(PoolConformance, pool__imap_unordered) {
@@ -223,16 +204,7 @@ TEST_P(PoolConformance, pool__imap_unordered) {
 
 TEST_P(PoolConformance, pool__imap_unordered_iterable_throws) {
   mp::Pool pool(4);
-  auto results = pool.imap_unordered(square, ThrowingRange{100, 7}, 2);
-  std::set<int> seen;
-  try {
-    while (const auto result = results.next(patience)) {
-      EXPECT_TRUE(seen.insert(*result).second);
-    }
-    FAIL();
-  } catch (const mp::KeyError&) {
-  }
-  EXPECT_LE(seen.size(), 7U);
+  expect_some_results_and_an_error(pool.imap_unordered(square, ThrowingRange{100, 7}, 2));
 }
 
 TEST_P(PoolConformance, pool__invalid_sizes) {
